@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Display buffers and framebuffers as the backend knows them: displif's dbuf and fb.
+
+use core::num::NonZeroU64;
+
+use kernel::{
+    alloc::KVVec,
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    }, //
+};
+
+use crate::{
+    display::{
+        Display,
+        DisplaySession, //
+    },
+    displif::message::{
+        DbufCookie,
+        FbCookie,
+        Request, //
+    },
+    kms::driver::{
+        DumbGeometry,
+        FbGeometry, //
+    },
+    remote::{
+        Object,
+        Remote, //
+    },
+    session::CallError,
+    xen::{
+        granted_buffer::GrantedBuffer,
+        page::PageRef,
+        xenbus::DomId, //
+    }, //
+};
+
+/// Makes cookies: counters, never 0, never used twice by a device.
+pub(crate) struct Cookies(Atomic<u64>);
+
+impl Cookies {
+    /// The first is 1.
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(1))
+    }
+
+    fn next(&self) -> NonZeroU64 {
+        NonZeroU64::new(self.0.fetch_add(1, Relaxed)).unwrap_or(NonZeroU64::MIN)
+    }
+}
+
+/// A display buffer: pages of ours, granted to the backend.
+#[pin_data]
+pub(crate) struct Dbuf {
+    /// Its name on the wire.
+    pub(crate) cookie: DbufCookie,
+    /// What user space asked for.
+    pub(crate) geometry: DumbGeometry,
+    /// The bytes that it really has: whole pages.
+    pub(crate) size: u64,
+    #[pin]
+    grants: Mutex<Option<Grants>>,
+    #[pin]
+    remote: Remote,
+}
+
+/// No domain has this number (`DOMID_INVALID`).
+const NOBODY: DomId = 0x7ff4;
+
+/// Grants to one domain, kept from session to session as long as that is the same.
+struct Grants {
+    peer: DomId,
+    buffer: GrantedBuffer,
+}
+
+impl Dbuf {
+    fn new(
+        cookies: &Cookies,
+        geometry: DumbGeometry,
+        peer: DomId,
+        pages: KVVec<PageRef>,
+    ) -> Result<Arc<Self>> {
+        let size = u64::try_from(pages.len())?.saturating_mul(kernel::page::PAGE_SIZE as u64);
+        let buffer = GrantedBuffer::new(peer, pages)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                cookie: DbufCookie::new(cookies.next()),
+                geometry,
+                size,
+                grants <- new_mutex!(Some(Grants { peer, buffer })),
+                remote <- Remote::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The request that makes it known to `session`; grants the pages anew when the backend's domain is another one.
+    pub(crate) fn enter_request(&self, session: &DisplaySession) -> Result<Request, CallError> {
+        let mut grants = self.grants.lock();
+        if let Some(old) = grants.take_if(|grants| grants.peer != session.peer) {
+            let pages = old.buffer.pages().map_err(CallError::Unsent)?;
+            drop(old);
+            *grants = Some(Grants {
+                peer: session.peer,
+                buffer: GrantedBuffer::new(session.peer, pages).map_err(CallError::Unsent)?,
+            });
+        }
+        let Some(grants) = &*grants else {
+            return Err(CallError::Unsent(ENOSPC));
+        };
+        Ok(Request::DbufCreate {
+            dbuf: self.cookie,
+            width: self.geometry.width,
+            height: self.geometry.height,
+            bpp: self.geometry.bpp,
+            // Exactly what the geometry says: some backends compute the number of pages from it.
+            buffer_sz: u32::try_from(self.geometry.size)
+                .map_err(|_| CallError::Unsent(EINVAL))?,
+            req_alloc: false,
+            gref_directory: grants.buffer.directory_reference(),
+            data_ofs: 0,
+        })
+    }
+
+    /// The grants are void, after a restore of the domain: new ones are made for the next session.
+    pub(crate) fn void_grants(&self) {
+        if let Some(grants) = &mut *self.grants.lock() {
+            grants.peer = NOBODY;
+        }
+    }
+
+    /// How many grants it takes.
+    pub(crate) fn grants(&self) -> usize {
+        self.grants
+            .lock()
+            .as_ref()
+            .map_or(0, |grants| grants.buffer.grants())
+    }
+}
+
+impl Object for Dbuf {
+    fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    fn leave_request(&self) -> Request {
+        Request::DbufDestroy { dbuf: self.cookie }
+    }
+}
+
+/// A framebuffer: a view of a display buffer.
+#[pin_data]
+pub(crate) struct Fb {
+    /// Its name on the wire.
+    pub(crate) cookie: FbCookie,
+    /// What it shows of its buffer.
+    pub(crate) geometry: FbGeometry,
+    dbuf: Arc<Dbuf>,
+    #[pin]
+    remote: Remote,
+}
+
+impl Fb {
+    /// The request that makes it known.
+    pub(crate) fn enter_request(&self) -> Request {
+        Request::FbAttach {
+            dbuf: self.dbuf.cookie,
+            fb: self.cookie,
+            width: self.geometry.width,
+            height: self.geometry.height,
+            pixel_format: self.geometry.format,
+        }
+    }
+}
+
+impl Fb {
+    /// Its buffer's name on the wire.
+    pub(crate) fn dbuf_cookie(&self) -> DbufCookie {
+        self.dbuf.cookie
+    }
+}
+
+impl Object for Fb {
+    fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    fn leave_request(&self) -> Request {
+        Request::FbDetach { fb: self.cookie }
+    }
+}
+
+/// User space's hold on a buffer. The drop retires it.
+pub(crate) struct BufferHandle {
+    display: Arc<Display>,
+    dbuf: Arc<Dbuf>,
+}
+
+impl BufferHandle {
+    /// A new buffer, known to the backend if there is one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`: no room in the grant table. `ENOMEM`. What the backend refuses with. `ETIMEDOUT`: it does not answer. `EBUSY`: it
+    /// has too many requests to answer.
+    pub(crate) fn new(
+        display: &Arc<Display>,
+        geometry: DumbGeometry,
+        pages: KVVec<PageRef>,
+    ) -> Result<Self> {
+        let dbuf = Dbuf::new(&display.cookies, geometry, display.peer(), pages)?;
+        display.dbufs.add(dbuf.clone())?;
+        // From here on the drop cleans up.
+        let handle = Self {
+            display: display.clone(),
+            dbuf: dbuf.clone(),
+        };
+        dbuf.remote
+            .enter(&display.session, |session| dbuf.enter_request(session))
+            .inspect_err(|e| display.refused("DBUF_CREATE", *e))?;
+        Ok(handle)
+    }
+
+    /// What user space asked for.
+    pub(crate) fn geometry(&self) -> DumbGeometry {
+        self.dbuf.geometry
+    }
+}
+
+impl Drop for BufferHandle {
+    fn drop(&mut self) {
+        self.display.dbufs.retire(&self.dbuf);
+        Display::collect_soon(&self.display);
+    }
+}
+
+/// User space's hold on a framebuffer. The drop retires it.
+pub(crate) struct FbHandle {
+    display: Arc<Display>,
+    fb: Arc<Fb>,
+}
+
+impl FbHandle {
+    /// A new framebuffer, known to the backend if there is one.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: the backend refuses it. `ENOMEM`, `ETIMEDOUT`, `EBUSY`.
+    pub(crate) fn new(buffer: &BufferHandle, geometry: FbGeometry) -> Result<Self> {
+        let display = &buffer.display;
+        let fb = Arc::pin_init(
+            pin_init!(Fb {
+                cookie: FbCookie::new(display.cookies.next()),
+                geometry,
+                dbuf: buffer.dbuf.clone(),
+                remote <- Remote::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        display.fbs.add(fb.clone())?;
+        let handle = Self {
+            display: display.clone(),
+            fb: fb.clone(),
+        };
+        fb.remote
+            .enter(&display.session, |_| Ok(fb.enter_request()))
+            .inspect_err(|e| display.refused("FB_ATTACH", *e))
+            .map_err(|e| match e {
+                CallError::Refused(_) => EINVAL,
+                e => e.into(),
+            })?;
+        Ok(handle)
+    }
+
+    /// The framebuffer.
+    pub(crate) fn fb(&self) -> &Arc<Fb> {
+        &self.fb
+    }
+}
+
+impl Drop for FbHandle {
+    fn drop(&mut self) {
+        self.display.fbs.retire(&self.fb);
+        Display::collect_soon(&self.display);
+    }
+}

@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The display: what lives as long as the xenbus device, or as its last open file, and outlives every session.
+//!
+//! Lock order: [`Display::drm`] > DRM's locks > a head's `shown` > a remote's `presence` > the registries > [`CurrentSession`] >
+//! locks of interrupts.
+
+use kernel::{
+    alloc::KVVec,
+    new_mutex,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::Atomic,
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    },
+    page::PAGE_SIZE,
+    time::{
+        Instant,
+        Jiffies,
+        Monotonic, //
+    },
+    workqueue::{
+        impl_has_delayed_work,
+        new_delayed_work,
+        DelayedWork, //
+    }, //
+};
+
+use crate::{
+    buffer::{
+        BufferHandle,
+        Cookies,
+        Dbuf,
+        Fb,
+        FbHandle, //
+    },
+    debugfs,
+    displif::{
+        self,
+        message::{
+            Errno,
+            FbCookie, //
+        },
+        state::Phase, //
+    },
+    formats,
+    head::Head,
+    kms::{
+        self,
+        driver::{
+            DebugfsFile,
+            DumbGeometry,
+            FbGeometry,
+            ModeSize, //
+        },
+        event::FlipEvent, //
+    },
+    log_limit::LogLimit,
+    remote::Registry,
+    session::{
+        CallError,
+        Session,
+        Sink, //
+    },
+    xen::{
+        grant,
+        page::PageRef,
+        pgdir,
+        work,
+        xenbus::{
+            self,
+            DeviceRef,
+            DomId, //
+        }, //
+    }, //
+};
+
+/// Logs a warning about a display, unless there have been many lately.
+macro_rules! warn_limited {
+    ($display:expr, $($arg:tt)*) => {
+        if $display.may_log() {
+            ::kernel::dev_warn!($display.dev, $($arg)*);
+        }
+    };
+}
+pub(crate) use warn_limited;
+
+/// A session of a display.
+pub(crate) type DisplaySession = Session<Display>;
+
+/// The session there is now, if there is one.
+#[pin_data]
+pub(crate) struct CurrentSession {
+    #[pin]
+    session: Mutex<Option<Arc<DisplaySession>>>,
+}
+
+impl CurrentSession {
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            session <- new_mutex!(None),
+        })
+    }
+
+    /// The session.
+    pub(crate) fn get(&self) -> Option<Arc<DisplaySession>> {
+        self.session.lock().clone()
+    }
+
+    /// Replaces it.
+    pub(crate) fn set(&self, session: Option<Arc<DisplaySession>>) {
+        let before = core::mem::replace(&mut *self.session.lock(), session);
+        // Its interrupts are taken down outside the lock.
+        drop(before);
+    }
+
+    /// Forgets `session`, which has turned out to be dead, unless there is another one already.
+    pub(crate) fn forget(&self, session: &Arc<DisplaySession>) {
+        let dead = self
+            .session
+            .lock()
+            .take_if(|current| Arc::ptr_eq(current, session));
+        drop(dead);
+    }
+}
+
+/// How far the connection is.
+pub(crate) struct Connection {
+    /// What this end has said.
+    pub(crate) phase: Phase,
+    /// A session that the backend has not taken up yet.
+    pub(crate) published: Option<Arc<DisplaySession>>,
+    /// How many sessions there have been.
+    pub(crate) sessions: u64,
+}
+
+/// The display.
+#[pin_data]
+pub(crate) struct Display {
+    /// The xenbus device.
+    pub(crate) dev: DeviceRef,
+    /// The heads, one per connector.
+    pub(crate) heads: KVec<Pin<KBox<Head>>>,
+    /// How far the connection is.
+    #[pin]
+    pub(crate) connection: Mutex<Connection>,
+    /// The session in use.
+    #[pin]
+    pub(crate) session: CurrentSession,
+    /// The buffers.
+    #[pin]
+    pub(crate) dbufs: Registry<Dbuf>,
+    /// The framebuffers.
+    #[pin]
+    pub(crate) fbs: Registry<Fb>,
+    /// For both.
+    pub(crate) cookies: Cookies,
+    /// The registered DRM device: from the first connection until the xenbus device goes.
+    #[pin]
+    pub(crate) drm: Mutex<Option<kms::device::Registration<Display>>>,
+    /// The monitors.
+    #[pin]
+    pub(crate) monitors: SpinLockIrq<Monitors>,
+    /// How often a call of user space has waited for the backend.
+    pub(crate) waits: Atomic<u64>,
+    #[pin]
+    log: LogLimit,
+    #[pin]
+    work: DelayedWork<Self>,
+    /// Whether the work item may be scheduled.
+    #[pin]
+    work_open: SpinLockIrq<bool>,
+}
+
+impl_has_delayed_work! {
+    impl HasDelayedWork<Self> for Display { self.work }
+}
+
+/// Whether the monitors are there.
+pub(crate) struct Monitors {
+    /// They are.
+    pub(crate) connected: bool,
+    /// Since when there has been no session.
+    pub(crate) alone_since: Option<Instant<Monotonic>>,
+}
+
+impl Display {
+    /// A display without a session.
+    pub(crate) fn new(
+        dev: DeviceRef,
+        phase: Phase,
+        heads: KVec<Pin<KBox<Head>>>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                dev,
+                heads,
+                connection <- new_mutex!(Connection {
+                    phase,
+                    published: None,
+                    sessions: 0,
+                }),
+                session <- CurrentSession::new(),
+                dbufs <- Registry::new(),
+                fbs <- Registry::new(),
+                cookies: Cookies::new(),
+                drm <- new_mutex!(None),
+                monitors <- new_spinlock_irq!(Monitors {
+                    connected: true,
+                    alone_since: None,
+                }),
+                waits: Atomic::new(0),
+                log <- LogLimit::new(),
+                work <- new_delayed_work!("xen_display"),
+                work_open <- new_spinlock_irq!(true),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The backend's domain.
+    pub(crate) fn peer(&self) -> DomId {
+        self.dev.otherend_id()
+    }
+
+    /// Lets the work item (`keeper`) run soon. May be called in interrupts.
+    pub(crate) fn schedule(this: &Arc<Self>) {
+        Self::schedule_after(this, 0);
+    }
+
+    /// Lets the work item run after `delay`, whatever was said before.
+    pub(crate) fn schedule_after(this: &Arc<Self>, delay: Jiffies) {
+        let open = this.work_open.lock();
+        if *open {
+            work::schedule(this, delay);
+        }
+    }
+
+    /// The work item does not run any more once this has returned.
+    pub(crate) fn close_work(this: &Arc<Self>) {
+        *this.work_open.lock() = false;
+        work::cancel(this);
+    }
+
+    /// Retired objects are to be looked after.
+    pub(crate) fn collect_soon(this: &Arc<Self>) {
+        let open = *this.work_open.lock();
+        if open {
+            Self::schedule(this);
+        } else {
+            // No session comes any more: they can go at once.
+            this.forget_retired();
+        }
+    }
+
+    /// Lets go of retired objects when there is no session, and none comes.
+    pub(crate) fn forget_retired(&self) {
+        // Without a session nothing has to be asked.
+        let _ = self.fbs.leave(None);
+        let _ = self.dbufs.leave(None);
+        self.fbs.collect(None);
+        self.dbufs.collect(None);
+    }
+
+    /// The backend has not done what a request asked for.
+    pub(crate) fn refused(&self, operation: &str, e: CallError) {
+        match e {
+            CallError::Refused(e) => warn_limited!(self, "the backend refused {operation}: {e:?}\n"),
+            CallError::TimedOut => warn_limited!(self, "the backend did not answer {operation}\n"),
+            CallError::Full => warn_limited!(self, "{operation}: too many requests without an answer\n"),
+            CallError::Unsent(e) => warn_limited!(self, "{operation} could not be sent: {e:?}\n"),
+            CallError::Lost | CallError::Killed => {}
+        }
+    }
+
+    /// Whether one more line may be logged now.
+    pub(crate) fn may_log(&self) -> bool {
+        self.log.allow()
+    }
+
+    /// The registered DRM device.
+    pub(crate) fn drm_device(&self) -> Option<ARef<kms::device::Device<Self>>> {
+        self.drm.lock().as_ref().map(|drm| drm.device().clone())
+    }
+
+    /// Ends the session: whoever waits is told, and flips under way are let go. Does not wait.
+    pub(crate) fn kill_session(&self) {
+        if let Some(session) = self.session.get() {
+            session.kill();
+        }
+        self.session.set(None);
+        for head in &self.heads {
+            head.session_lost();
+        }
+    }
+
+    /// Ends the session, and forgets one that was only published.
+    pub(crate) fn drop_session(this: &Arc<Self>) {
+        let published = this.connection.lock().published.take();
+        drop(published);
+        this.kill_session();
+        Self::schedule(this);
+    }
+
+    /// Leaves a backend that breaks the rules. It is free to start again.
+    pub(crate) fn disconnect(&self) {
+        self.kill_session();
+        self.connection.lock().phase = Phase::Closing;
+        self.dev.switch_state(xenbus::CLOSED);
+    }
+
+    fn head(&self, index: usize) -> Option<&Head> {
+        self.heads.get(index).map(|head| &**head)
+    }
+}
+
+impl Sink for Display {
+    fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64) {
+        if let Some(head) = this.head(connector) {
+            head.flip_done(fb_cookie);
+        }
+    }
+
+    fn flip_refused(this: &Arc<Self>, connector: usize, fb: FbCookie, errno: Errno) {
+        if let Some(head) = this.head(connector) {
+            head.flip_refused(fb);
+            warn_limited!(this, "{head}: the backend refused PG_FLIP: errno {}\n", errno.get());
+        }
+    }
+
+    fn config_refused(this: &Arc<Self>, connector: usize, errno: Errno) {
+        if let Some(head) = this.head(connector) {
+            head.set_link_bad();
+            warn_limited!(this, "{head}: the backend refused SET_CONFIG: errno {}\n", errno.get());
+            Self::schedule(this);
+        }
+    }
+
+    fn late_answer(this: &Arc<Self>) {
+        Self::schedule(this);
+    }
+
+    fn ring_broken(this: &Arc<Self>, connector: usize) {
+        warn_limited!(this, "connector {connector}: the backend broke the rules of the ring\n");
+        Self::schedule(this);
+    }
+}
+
+impl kms::driver::Driver for Display {
+    type Buffer = BufferHandle;
+    type Framebuffer = FbHandle;
+
+    const NAME: &'static CStr = c"xendrm-du";
+    const DESCRIPTION: &'static CStr = c"Xen PV display";
+    const VERSION: (i32, i32) = (2, 0);
+    const FORMATS: &'static [u32] = &formats::ALL;
+    const MAX_SIZE: u32 = displif::config::MAX_EDGE;
+    const DEBUGFS: &'static [DebugfsFile<Self>] = debugfs::FILES;
+
+    fn pipes(&self) -> usize {
+        self.heads.len()
+    }
+
+    fn admit(&self, size: u64) -> Result {
+        let pages = usize::try_from(size.div_ceil(PAGE_SIZE as u64)).map_err(|_| ENOSPC)?;
+        let grants = pages.checked_add(pgdir::pages(pages)).ok_or(ENOSPC)?;
+        grant::admit(u64::try_from(grants)?)
+    }
+
+    fn create_buffer(
+        this: &Arc<Self>,
+        geometry: DumbGeometry,
+        pages: KVVec<PageRef>,
+    ) -> Result<BufferHandle> {
+        BufferHandle::new(this, geometry, pages)
+    }
+
+    fn create_framebuffer(buffer: &BufferHandle, geometry: FbGeometry) -> Result<FbHandle> {
+        FbHandle::new(buffer, geometry)
+    }
+
+    fn geometry(buffer: &BufferHandle) -> DumbGeometry {
+        buffer.geometry()
+    }
+
+    fn connected(&self, _pipe: usize) -> bool {
+        self.monitors.lock().connected
+    }
+
+    fn mode(&self, pipe: usize) -> ModeSize {
+        self.head(pipe).map_or(
+            ModeSize {
+                width: 0,
+                height: 0,
+            },
+            Head::mode,
+        )
+    }
+
+    fn mode_valid(&self, pipe: usize, size: ModeSize) -> bool {
+        self.mode(pipe) == size
+    }
+
+    fn enable(&self, pipe: usize, fb: &FbHandle) {
+        if let Some(head) = self.head(pipe) {
+            head.configure(Some(fb.fb()), self.session.get().as_deref());
+        }
+    }
+
+    fn disable(&self, pipe: usize) {
+        if let Some(head) = self.head(pipe) {
+            head.configure(None, self.session.get().as_deref());
+        }
+    }
+
+    fn flip(&self, pipe: usize, fb: &FbHandle, event: Option<FlipEvent>) {
+        if let Some(head) = self.head(pipe) {
+            if let Err(e) = head.flip(fb.fb(), event, self.session.get().as_deref()) {
+                self.refused("PG_FLIP", e);
+            }
+        }
+    }
+
+    fn tick(&self, pipe: usize) {
+        if let Some(head) = self.head(pipe) {
+            if head.tick() {
+                warn_limited!(self, "{head}: the backend did not finish a flip\n");
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The event page of a connector: the backend produces events, the frontend consumes them.
+//!
+//! `in_prod` is written by the backend, `in_cons` by the frontend, which never reads it back. There are 63 slots, no power of
+//! two: a free-running index falls on slot `index % 63`, and when it wraps at 2^32 the slots jump by 4. Both ends compute the
+//! same slot, but the last events before the wrap may be overwritten unread. Nobody depends on an event: time-outs
+//! tell of lost ones.
+
+use super::{
+    bump,
+    message::Event,
+    page::{
+        self,
+        SharedPage, //
+    },
+    ring::Drained, //
+};
+
+/// Slots of an event page.
+pub const EVENT_ENTRIES: u32 = 63;
+
+/// Offset of the number of events consumed.
+const IN_CONS: usize = 0;
+
+/// Offset of the number of events produced.
+const IN_PROD: usize = 4;
+
+/// What an event page has seen. All counts saturate.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub struct EventCounters {
+    /// Events consumed.
+    pub events: u64,
+    /// Events of an unknown kind among them.
+    pub unknown_kinds: u64,
+    /// Times that the number of events was impossible, or so large that some were lost.
+    pub resyncs: u64,
+}
+
+/// The frontend's end of an event page.
+#[derive(Debug)]
+pub struct EventRing {
+    in_cons: u32,
+    counters: EventCounters,
+}
+
+impl Default for EventRing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl EventRing {
+    /// An event page with no event.
+    pub const fn new() -> Self {
+        Self::starting_at(0)
+    }
+
+    /// The same with indexes that start at `index`. Peers expect 0; tests want to see the wrap at 2^32.
+    pub const fn starting_at(index: u32) -> Self {
+        Self {
+            in_cons: index,
+            counters: EventCounters {
+                events: 0,
+                unknown_kinds: 0,
+                resyncs: 0,
+            },
+        }
+    }
+
+    /// Writes the header of a page that the peer does not know yet.
+    pub fn init(&self, page: &impl SharedPage) {
+        page.store_release(IN_CONS, self.in_cons);
+        page.store_release(IN_PROD, self.in_cons);
+    }
+
+    /// What the page has seen.
+    pub const fn counters(&self) -> EventCounters {
+        self.counters
+    }
+
+    /// Consumes the events that are there: at most [`EVENT_ENTRIES`] in a call, whatever the backend writes meanwhile.
+    ///
+    /// When the number of events is impossible, those between here and there are skipped, and counted as one resync.
+    pub fn consume(&mut self, page: &impl SharedPage, mut sink: impl FnMut(Event)) -> Drained {
+        let mut budget = EVENT_ENTRIES;
+        let more = loop {
+            let produced = page.load_acquire(IN_PROD);
+            let available = produced.wrapping_sub(self.in_cons);
+            if available > EVENT_ENTRIES {
+                self.in_cons = produced;
+                bump(&mut self.counters.resyncs);
+                page.store_release(IN_CONS, self.in_cons);
+                break false;
+            }
+            if available == 0 || budget == 0 {
+                break available != 0;
+            }
+            let batch = available.min(budget);
+            for _ in 0..batch {
+                let slot = page.read_slot(page::slot_offset::<EVENT_ENTRIES>(self.in_cons));
+                self.in_cons = self.in_cons.wrapping_add(1);
+                let event = Event::decode(&slot);
+                self.count(&event);
+                sink(event);
+            }
+            budget = budget.saturating_sub(batch);
+            page.store_release(IN_CONS, self.in_cons);
+        };
+        Drained {
+            responses: EVENT_ENTRIES.saturating_sub(budget),
+            more,
+        }
+    }
+
+    fn count(&mut self, event: &Event) {
+        bump(&mut self.counters.events);
+        if let Event::Unknown { .. } = event {
+            bump(&mut self.counters.unknown_kinds);
+        }
+    }
+}

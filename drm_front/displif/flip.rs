@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The flip of a connector: at most one at a time, and how it ends.
+//!
+//! # Which event ends a flip
+//!
+//! A flip ends with the backend's event, with an error response, or with a time-out. The backend may send the event before
+//! the response, twice, much later, never, or with another framebuffer's name. So:
+//!
+//! - An event with the name of the pending flip ends it.
+//! - An event with the name of a flip that was given up (by error or time-out) is that flip's late event. It ends
+//!   nothing, and is forgotten: one late event is excused for each flip that was given up, for the last few of them.
+//! - Any other event ends the pending flip as well, and is counted: some backends name the wrong framebuffer, and a
+//!   compositor must not wait for a time-out on each frame because of that.
+//!
+//! When the framebuffer of a flip that was given up is shown again, its late event cannot be told from the new one and ends
+//! the new flip early; the real event is then taken for the late one. So each flip that is given up shortens one later flip
+//! at most.
+
+use super::{
+    bump,
+    message::FbCookie, //
+};
+
+/// How many flips that were given up are remembered: more than a client has framebuffers in turn.
+const MEMORY: usize = 8;
+
+/// A flip is pending.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Busy;
+
+/// What an event meant.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum FlipOutcome {
+    /// The pending flip is done.
+    Done,
+    /// The pending flip is taken to be done, though the event names another framebuffer.
+    DoneMismatch,
+    /// Nothing: no flip is pending, or the event is a late one.
+    Stray,
+}
+
+/// How flips went. All counts saturate.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub struct FlipCounters {
+    /// Flips done, as the backend said.
+    pub done: u64,
+    /// Flips among them whose event named another framebuffer.
+    pub mismatches: u64,
+    /// Flips that the backend refused.
+    pub failed: u64,
+    /// Flips that timed out.
+    pub timeouts: u64,
+    /// Events of flips that had been given up.
+    pub late: u64,
+    /// Events with no flip pending.
+    pub strays: u64,
+}
+
+/// The flip of one connector.
+#[derive(Debug)]
+pub struct Flip {
+    pending: Option<FbCookie>,
+    /// Flips that were given up, the newest first.
+    given_up: [Option<FbCookie>; MEMORY],
+    counters: FlipCounters,
+}
+
+impl Default for Flip {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Flip {
+    /// No flip is pending.
+    pub const fn new() -> Self {
+        Self {
+            pending: None,
+            given_up: [None; MEMORY],
+            counters: FlipCounters {
+                done: 0,
+                mismatches: 0,
+                failed: 0,
+                timeouts: 0,
+                late: 0,
+                strays: 0,
+            },
+        }
+    }
+
+    /// The framebuffer of the pending flip.
+    pub const fn pending(&self) -> Option<FbCookie> {
+        self.pending
+    }
+
+    /// How flips went.
+    pub const fn counters(&self) -> FlipCounters {
+        self.counters
+    }
+
+    /// Starts a flip. To be called before the request is sent: the event may come at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] if one is pending; nothing has changed.
+    pub fn begin(&mut self, fb: FbCookie) -> Result<(), Busy> {
+        if self.pending.is_some() {
+            return Err(Busy);
+        }
+        self.pending = Some(fb);
+        Ok(())
+    }
+
+    /// An event came, with this name of a framebuffer.
+    pub fn event(&mut self, fb_cookie: u64) -> FlipOutcome {
+        if self.pending.is_some_and(|fb| fb.get() == fb_cookie) {
+            self.pending = None;
+            bump(&mut self.counters.done);
+            return FlipOutcome::Done;
+        }
+        if self.forget(fb_cookie) {
+            bump(&mut self.counters.late);
+            return FlipOutcome::Stray;
+        }
+        if self.pending.take().is_some() {
+            bump(&mut self.counters.done);
+            bump(&mut self.counters.mismatches);
+            return FlipOutcome::DoneMismatch;
+        }
+        bump(&mut self.counters.strays);
+        FlipOutcome::Stray
+    }
+
+    /// The backend refused the flip to this framebuffer. Returns whether that flip was pending: it is over then, undone.
+    ///
+    /// It is remembered as given up: a backend that was busy with an earlier flip may name this one when that is done.
+    pub fn fail(&mut self, fb: FbCookie) -> bool {
+        let pending = self.pending == Some(fb);
+        if pending {
+            self.pending = None;
+            self.remember(fb);
+            bump(&mut self.counters.failed);
+        }
+        pending
+    }
+
+    /// The backend did not answer in time. Returns the framebuffer of the flip that was pending: it is over then.
+    pub fn timeout(&mut self) -> Option<FbCookie> {
+        let fb = self.pending.take()?;
+        self.remember(fb);
+        bump(&mut self.counters.timeouts);
+        Some(fb)
+    }
+
+    /// The backend is gone, and no event can come from it any longer. Returns the framebuffer of the flip that was pending:
+    /// it is over then.
+    pub fn reset(&mut self) -> Option<FbCookie> {
+        self.given_up = [None; MEMORY];
+        self.pending.take()
+    }
+
+    /// Expects a late event; the oldest that is expected is forgotten for it.
+    fn remember(&mut self, fb: FbCookie) {
+        self.given_up.rotate_right(1);
+        if let Some(newest) = self.given_up.first_mut() {
+            *newest = Some(fb);
+        }
+    }
+
+    /// Whether a late event with this name is expected; not any longer then.
+    fn forget(&mut self, fb_cookie: u64) -> bool {
+        self.given_up
+            .iter_mut()
+            .rev()
+            .find(|entry| entry.is_some_and(|fb| fb.get() == fb_cookie))
+            .and_then(Option::take)
+            .is_some()
+    }
+}

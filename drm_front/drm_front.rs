@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frontend driver of Xen's PV displays.
+//!
+//! The lower rooms do not know the upper ones: `displif` (the protocol, pure), `xen` and `kms` (safe wrappers of the kernel's
+//! interfaces), `session` (one connection), `remote`, `buffer` and `head` (what outlives connections), `display`, `keeper`
+//! (what waits), `front` (the bus driver).
+
+#![deny(unsafe_code)]
+
+mod buffer;
+mod debugfs;
+mod display;
+mod displif;
+mod formats;
+mod front;
+mod head;
+mod keeper;
+#[allow(unsafe_code)]
+mod kms;
+mod log_limit;
+mod module;
+mod remote;
+mod session;
+#[allow(unsafe_code)]
+mod xen;
+
+use kernel::prelude::*;
+
+use module::FrontModule;
+
+module! {
+    type: FrontModule,
+    name: "xen_drm_front",
+    authors: ["The xen_drm_front authors"],
+    description: "Xen PV display frontend",
+    license: "GPL",
+    alias: ["xen:vdispl"],
+    params: {
+        grace: u32 {
+            default: 10,
+            description: "Seconds without a backend after which the monitors count as unplugged",
+        },
+        grant_share: u32 {
+            default: 75,
+            description: "Per cent of the domain's grant table that the displays may use",
+        },
+    },
+}

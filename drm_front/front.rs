@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The xenbus driver: a device's configuration, and the connection to its backend.
+//!
+//! `otherend_changed` runs in the xenwatch thread, which serves all devices of the guest: nothing here waits for the backend's
+//! rings. What has to wait is `keeper`'s.
+
+use kernel::{
+    device::{
+        Bound,
+        Core, //
+    },
+    prelude::*,
+    str::CString,
+    sync::Arc,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+use crate::{
+    display::Display,
+    displif::{
+        config,
+        state::{
+            step,
+            Action,
+            BackendState,
+            Phase, //
+        }, //
+    },
+    head::Head,
+    session::Session,
+    xen::xenbus::{
+        self,
+        Device,
+        IdTable, //
+    }, //
+};
+
+/// How long an unbinding waits for the backend to let go, in steps.
+const FAREWELL_STEPS: usize = 100;
+const FAREWELL_STEP: Delta = Delta::from_millis(20);
+
+/// The driver.
+pub(crate) struct Front;
+
+static DEVICES: IdTable = IdTable::new(c"vdispl");
+
+impl xenbus::Driver for Front {
+    type Data = Arc<Display>;
+
+    const NAME: &'static CStr = c"xen_drm_front";
+    const DEVICES: &'static IdTable = &DEVICES;
+
+    fn probe(dev: &Device<Core<'_>>) -> Result<Arc<Display>> {
+        probe(dev)
+    }
+
+    fn otherend_changed(dev: &Device<Bound>, data: Pin<&Arc<Display>>, state: xenbus::RawState) {
+        connect(dev, &data, BackendState::from_raw(state));
+    }
+
+    fn resume(_dev: &Device<Bound>, data: Pin<&Arc<Display>>) -> Result {
+        let display = &data;
+        Display::drop_session(display);
+        for dbuf in display.dbufs.iter() {
+            dbuf.void_grants();
+        }
+        // xenbus has set our state to Initialising.
+        display.connection.lock().phase = Phase::Unconnected;
+        Ok(())
+    }
+
+    fn unbind(dev: &Device<Bound>, data: Pin<&Arc<Display>>) {
+        unbind(dev, &data);
+    }
+}
+
+fn probe(dev: &Device<Core<'_>>) -> Result<Arc<Display>> {
+    let heads = read_heads(dev)?;
+    if config::parse_be_alloc(read_optional(dev.read(c"be-alloc"))?.as_ref().map(|t| t.as_bytes())) {
+        dev_info!(
+            dev,
+            "be-alloc=1 is not supported yet: the buffers are allocated in this domain\n"
+        );
+    }
+    dev_info!(dev, "{} connectors\n", heads.len());
+    // After an unbinding our state is Closed: the first look at the backend's state takes it from there.
+    let phase = if dev.state() == xenbus::INITIALISING {
+        Phase::Unconnected
+    } else {
+        Phase::Closing
+    };
+    Display::new((&**dev).into(), phase, heads)
+}
+
+fn read_optional(text: Result<xenbus::Text>) -> Result<Option<xenbus::Text>> {
+    match text {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e == ENOENT => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The connectors, from 0 to the first that is not there.
+fn read_heads(dev: &Device<Core<'_>>) -> Result<KVec<Pin<KBox<Head>>>> {
+    let mut heads = KVec::new();
+    for index in 0..config::MAX_CONNECTORS {
+        let node = CString::try_from_fmt(fmt!("{index}/resolution"))?;
+        let Some(text) = read_optional(dev.read(&node))? else {
+            break;
+        };
+        let resolution = match config::parse_resolution(text.as_bytes()) {
+            Ok(resolution) => resolution,
+            Err(e) => {
+                dev_err!(dev, "connector {index}: resolution {}\n", e.as_str());
+                return Err(EINVAL);
+            }
+        };
+        let node = CString::try_from_fmt(fmt!("{index}/unique-id"))?;
+        let mut unique_id = KVec::new();
+        if let Some(text) = read_optional(dev.read(&node))? {
+            match config::parse_unique_id(text.as_bytes()) {
+                Ok(id) => unique_id.extend_from_slice(id.as_str().as_bytes(), GFP_KERNEL)?,
+                Err(e) => dev_warn!(dev, "connector {index}: unique-id {}\n", e.as_str()),
+            }
+        }
+        let head = KBox::pin_init(Head::new(index, resolution, unique_id), GFP_KERNEL)?;
+        heads.push(head, GFP_KERNEL)?;
+    }
+    if heads.is_empty() {
+        dev_err!(dev, "no connector 0 in the configuration\n");
+        return Err(ENODEV);
+    }
+    Ok(heads)
+}
+
+/// Does what the backend's state asks for, step after step.
+fn connect(dev: &Device<Bound>, display: &Arc<Display>, backend: BackendState) {
+    if dev.state() == xenbus::CLOSING {
+        // The guest shuts down, and waits for this device.
+        if backend != BackendState::Connected {
+            Display::drop_session(display);
+            dev.closed();
+        }
+        return;
+    }
+    loop {
+        let phase = display.connection.lock().phase;
+        let action = step(phase, backend);
+        match action {
+            Action::Ignore => return,
+            Action::Publish => {
+                if let Err(e) = publish(dev, display) {
+                    dev_err!(dev, "the backend cannot be connected to: {e:?}\n");
+                    return;
+                }
+            }
+            Action::GoLive => go_live(dev, display),
+            Action::Drop => {
+                dev_info!(dev, "the backend is gone ({})\n", backend.name());
+                Display::drop_session(display);
+                dev.closed();
+            }
+            Action::RestartUnlessDetached if is_being_detached(dev) => return,
+            Action::Restart | Action::RestartUnlessDetached => {
+                dev.switch_state(xenbus::INITIALISING);
+            }
+        }
+        display.connection.lock().phase = action.phase_after(phase);
+    }
+}
+
+/// Whether the toolstack takes the device away: it waits to see the backend stay in Closed.
+fn is_being_detached(dev: &Device<Bound>) -> bool {
+    !matches!(dev.read_otherend(c"online"), Ok(text) if text.as_bytes() == b"1")
+}
+
+fn publish(dev: &Device<Bound>, display: &Arc<Display>) -> Result {
+    let offered = read_optional(dev.read_otherend(c"versions"))?;
+    let version = config::choose_version(offered.as_ref().map(|text| text.as_bytes()));
+    let generation = {
+        let mut connection = display.connection.lock();
+        connection.sessions = connection.sessions.saturating_add(1);
+        connection.sessions
+    };
+    let session = Session::new(
+        generation,
+        dev.otherend_id(),
+        version,
+        display.heads.len(),
+        display,
+    )?;
+    dev.write_all(&session.nodes()?)?;
+    display.connection.lock().published = Some(Arc::new(session, GFP_KERNEL)?);
+    dev.switch_state(xenbus::INITIALISED);
+    Ok(())
+}
+
+fn go_live(dev: &Device<Bound>, display: &Arc<Display>) {
+    let session = display.connection.lock().published.take();
+    if let Some(session) = &session {
+        dev_info!(
+            dev,
+            "connected to domain {}, protocol version {}\n",
+            session.peer,
+            session.version.name()
+        );
+    }
+    display.session.set(session);
+    dev.switch_state(xenbus::CONNECTED);
+    Display::schedule(display);
+}
+
+fn unbind(dev: &Device<Bound>, display: &Arc<Display>) {
+    // Nobody waits for the backend from here on. The rings stay until the backend has let go of them.
+    let (published, session) = {
+        let mut connection = display.connection.lock();
+        connection.phase = Phase::Closing;
+        (connection.published.take(), display.session.get())
+    };
+    display.kill_session();
+    Display::close_work(display);
+
+    let drm = display.drm.lock().take();
+    drop(drm);
+
+    if dev.state() == xenbus::CONNECTED || dev.state() == xenbus::INITIALISED {
+        dev.switch_state(xenbus::CLOSED);
+        for _ in 0..FAREWELL_STEPS {
+            match dev.otherend_state() {
+                xenbus::CONNECTED | xenbus::CLOSING => fsleep(FAREWELL_STEP),
+                _ => break,
+            }
+        }
+    }
+    drop(published);
+    drop(session);
+    display.forget_retired();
+}

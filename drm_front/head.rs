@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connector's head: what it shows, and its flip under way.
+//!
+//! Lock order: [`Head::shown`] > [`Head::flip`] > the session's ring locks. [`Head::flip`] is also taken in interrupts; an event is
+//! let go outside it.
+
+use kernel::{
+    fmt,
+    new_mutex,
+    new_spinlock_irq,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex,
+        SpinLockIrq, //
+    },
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
+};
+
+use crate::{
+    buffer::Fb,
+    display::DisplaySession,
+    displif::{
+        config::Resolution,
+        flip::{
+            Flip,
+            FlipCounters,
+            FlipOutcome, //
+        },
+        message::{
+            Config,
+            FbCookie,
+            Request, //
+        }, //
+    },
+    kms::{
+        driver::ModeSize,
+        event::FlipEvent, //
+    },
+    session::CallError, //
+};
+
+/// How long a flip may take. A backend may be held up for 2 s by a DBUF_DESTROY; DRM gives up after 10 s.
+const FLIP_LIMIT: Delta = Delta::from_millis(3_000);
+
+/// What a head shows.
+struct Shown {
+    /// The framebuffer, when the head is on.
+    fb: Option<Arc<Fb>>,
+    /// The generation of the session that was told so; 0: none.
+    told: u64,
+}
+
+/// A flip that the backend has been asked for.
+struct FlipState {
+    flip: Flip,
+    event: Option<FlipEvent>,
+    since: Instant<Monotonic>,
+}
+
+/// A head.
+#[pin_data]
+pub(crate) struct Head {
+    /// Its connector's index.
+    pub(crate) index: usize,
+    /// The connector's size.
+    pub(crate) resolution: Resolution,
+    /// The name that the toolstack gave the connector; empty if it gave none.
+    pub(crate) unique_id: KVec<u8>,
+    #[pin]
+    shown: Mutex<Shown>,
+    #[pin]
+    flip: SpinLockIrq<FlipState>,
+    link_bad: Atomic<bool>,
+}
+
+impl Head {
+    /// A head that is off.
+    pub(crate) fn new(
+        index: usize,
+        resolution: Resolution,
+        unique_id: KVec<u8>,
+    ) -> impl PinInit<Self> {
+        pin_init!(Self {
+            index,
+            resolution,
+            unique_id,
+            shown <- new_mutex!(Shown { fb: None, told: 0 }),
+            flip <- new_spinlock_irq!(FlipState {
+                flip: Flip::new(),
+                event: None,
+                since: Instant::now(),
+            }),
+            link_bad: Atomic::new(false),
+        })
+    }
+
+    /// The size of its mode.
+    pub(crate) fn mode(&self) -> ModeSize {
+        ModeSize {
+            width: self.resolution.width,
+            height: self.resolution.height,
+        }
+    }
+
+    /// Turns it on, with `fb`; or off. Without a session that is only noted.
+    pub(crate) fn configure(&self, fb: Option<&Arc<Fb>>, session: Option<&DisplaySession>) {
+        let mut shown = self.shown.lock();
+        shown.fb = fb.cloned();
+        if fb.is_none() {
+            self.give_up_flip();
+        }
+        if let Some(session) = session.filter(|session| shown.told == session.generation) {
+            self.tell(&mut shown, session);
+        }
+    }
+
+    /// Tells a new session what the head shows, once. Tells whether that is done.
+    pub(crate) fn replay(&self, session: &DisplaySession) -> bool {
+        let mut shown = self.shown.lock();
+        if shown.told != session.generation {
+            // No event of an older session comes any more.
+            self.give_up_flip();
+            self.flip.lock().flip.reset();
+            shown.told = session.generation;
+            if shown.fb.is_some() {
+                self.tell(&mut shown, session);
+            }
+        }
+        shown.told == session.generation
+    }
+
+    /// The session is gone: nothing more comes for a flip under way.
+    pub(crate) fn session_lost(&self) {
+        self.give_up_flip();
+    }
+
+    /// Sends the configuration; if that cannot be now it is left to [`Self::replay`].
+    fn tell(&self, shown: &mut Shown, session: &DisplaySession) {
+        let request = Request::SetConfig(shown.fb.as_ref().map(|fb| Config {
+            fb: fb.cookie,
+            x: 0,
+            y: 0,
+            width: fb.geometry.width,
+            height: fb.geometry.height,
+            bpp: u32::from(fb.geometry.cpp).wrapping_mul(8),
+        }));
+        if session.set_config(self.index, &request).is_err() {
+            shown.told = 0;
+        }
+    }
+
+    /// Shows `fb` on a head that is on. `event` is let go when the backend says that it is on the screen, or soon when there is
+    /// nobody to say so.
+    pub(crate) fn flip(
+        &self,
+        fb: &Arc<Fb>,
+        event: Option<FlipEvent>,
+        session: Option<&DisplaySession>,
+    ) -> Result<(), CallError> {
+        let mut shown = self.shown.lock();
+        shown.fb = Some(fb.clone());
+        let Some(session) = session.filter(|session| shown.told == session.generation) else {
+            return Ok(());
+        };
+        {
+            let mut state = self.flip.lock();
+            // The commit before this one has waited for its flip, so none is pending; if one were, its event goes first.
+            state.flip.timeout();
+            let before = core::mem::replace(&mut state.event, event);
+            let begun = state.flip.begin(fb.cookie);
+            state.since = Instant::now();
+            drop(state);
+            drop(before);
+            if begun.is_err() {
+                return Ok(());
+            }
+        }
+        let sent = session.flip(self.index, fb.cookie);
+        if sent.is_err() {
+            self.flip_refused(fb.cookie);
+        }
+        sent
+    }
+
+    /// The backend says that a framebuffer is shown. In interrupt context.
+    pub(crate) fn flip_done(&self, fb_cookie: u64) {
+        let event = {
+            let mut state = self.flip.lock();
+            match state.flip.event(fb_cookie) {
+                FlipOutcome::Done | FlipOutcome::DoneMismatch => state.event.take(),
+                FlipOutcome::Stray => None,
+            }
+        };
+        drop(event);
+    }
+
+    /// The backend has refused a flip. Tells whether that one was under way.
+    pub(crate) fn flip_refused(&self, fb: FbCookie) -> bool {
+        let (refused, event) = {
+            let mut state = self.flip.lock();
+            if state.flip.fail(fb) {
+                (true, state.event.take())
+            } else {
+                (false, None)
+            }
+        };
+        drop(event);
+        refused
+    }
+
+    /// A frame's time has passed. Tells whether a flip was given up. In interrupt context.
+    pub(crate) fn tick(&self) -> bool {
+        let (given_up, event) = {
+            let mut state = self.flip.lock();
+            if state.flip.pending().is_some() && state.since.elapsed() > FLIP_LIMIT {
+                (state.flip.timeout().is_some(), state.event.take())
+            } else {
+                (false, None)
+            }
+        };
+        drop(event);
+        given_up
+    }
+
+    fn give_up_flip(&self) {
+        let event = {
+            let mut state = self.flip.lock();
+            state.flip.timeout();
+            state.event.take()
+        };
+        drop(event);
+    }
+
+    /// How its flips went, and whether one is under way.
+    pub(crate) fn flips(&self) -> (FlipCounters, bool) {
+        let state = self.flip.lock();
+        (state.flip.counters(), state.flip.pending().is_some())
+    }
+
+    /// The framebuffer shown, for debugfs.
+    pub(crate) fn shown(&self) -> Option<Arc<Fb>> {
+        self.shown.lock().fb.clone()
+    }
+
+    /// Notes that what user space set is not shown. In interrupt context.
+    pub(crate) fn set_link_bad(&self) {
+        self.link_bad.store(true, Relaxed);
+    }
+
+    /// Whether that was noted; not any more then.
+    pub(crate) fn take_link_bad(&self) -> bool {
+        self.link_bad.xchg(false, Relaxed)
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "connector {}", self.index)
+    }
+}

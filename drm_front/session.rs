@@ -1,0 +1,553 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One connection to one backend: rings, the requests in flight on them, and its end.
+//!
+//! A session is made anew for every connection, with new pages and ports, and never revived. Whoever waits for an answer when
+//! it ends is told that it is lost.
+//!
+//! Lock order: [`Requests::ring`] is innermost; nothing is called with it held.
+
+use kernel::{
+    prelude::*,
+    new_spinlock_irq,
+    static_lock_class,
+    str::CString,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        SpinLockIrq, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Instant,
+        Monotonic,
+        Msecs, //
+    }, //
+};
+
+use crate::{
+    displif::{
+        config::Version,
+        events::{
+            EventCounters,
+            EventRing, //
+        },
+        message::{
+            Errno,
+            Event,
+            FbCookie,
+            Request,
+            Slot,
+            Status, //
+        },
+        page,
+        ring::{
+            Completion,
+            RequestRing,
+            RingCounters,
+            SubmitError,
+            Ticket,
+            RING_ENTRIES, //
+        }, //
+    },
+    xen::{
+        answer::{
+            Answer,
+            NoAnswer, //
+        },
+        evtchn::{
+            Channel,
+            Eoi,
+            Handler, //
+        },
+        shared_page::SharedPage,
+        xenbus::DomId, //
+    }, //
+};
+
+/// How long a request may take. Not less than 2.5 s: a backend may wait 2 s for its display before it answers a DBUF_DESTROY.
+pub(crate) const REQUEST_LIMIT: Msecs = 3_000;
+
+/// Events handled per notification at most.
+const EVENT_BATCHES: usize = 2;
+/// Events in one batch: one more than the page has.
+const EVENT_BATCH: usize = 64;
+
+impl page::SharedPage for SharedPage {
+    fn load_acquire(&self, offset: usize) -> u32 {
+        SharedPage::load_acquire(self, offset)
+    }
+
+    fn store_release(&self, offset: usize, value: u32) {
+        SharedPage::store_release(self, offset, value);
+    }
+
+    fn full_barrier(&self) {
+        SharedPage::full_barrier(self);
+    }
+
+    fn read_slot(&self, offset: usize) -> Slot {
+        self.read_block(offset)
+    }
+
+    fn write_slot(&self, offset: usize, slot: &Slot) {
+        self.write_block(offset, slot);
+    }
+}
+
+/// Where a session's news go. All in interrupt context.
+pub(crate) trait Sink: Send + Sync + Sized + 'static {
+    /// The backend says that a framebuffer is on the screen.
+    fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64);
+    /// The backend has refused a PG_FLIP.
+    fn flip_refused(this: &Arc<Self>, connector: usize, fb: FbCookie, errno: Errno);
+    /// The backend has refused a SET_CONFIG.
+    fn config_refused(this: &Arc<Self>, connector: usize, errno: Errno);
+    /// A request that nobody waited for any more has been answered.
+    fn late_answer(this: &Arc<Self>);
+    /// The backend has broken the rules of a ring: nothing more comes from it.
+    fn ring_broken(this: &Arc<Self>, connector: usize);
+}
+
+/// Why a request has no answer, or not the one that was hoped for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum CallError {
+    /// The backend has refused it, with this error.
+    Refused(Error),
+    /// It could not be sent.
+    Unsent(Error),
+    /// The session ended.
+    Lost,
+    /// Too many requests are in flight.
+    Full,
+    /// No answer in time: it may still come, and the request be executed.
+    TimedOut,
+    /// The waiting task is being killed; the request may still be executed.
+    Killed,
+}
+
+impl From<CallError> for Error {
+    fn from(e: CallError) -> Self {
+        match e {
+            CallError::Refused(e) | CallError::Unsent(e) => e,
+            CallError::Lost => EIO,
+            CallError::Full => EBUSY,
+            CallError::TimedOut => ETIMEDOUT,
+            CallError::Killed => EINTR,
+        }
+    }
+}
+
+/// A request in flight that somebody waits for, or will look at.
+pub(crate) struct Pending {
+    answer: Arc<Answer>,
+    connector: usize,
+    ticket: Ticket,
+    sent: Instant<Monotonic>,
+}
+
+const DONE: i32 = 1;
+const LOST: i32 = i32::MIN;
+
+fn encode(status: Status) -> i32 {
+    match status {
+        Ok(()) => DONE,
+        Err(errno) => -errno.for_caller().get(),
+    }
+}
+
+fn decode(answer: i32) -> Result<(), CallError> {
+    match answer {
+        DONE => Ok(()),
+        LOST => Err(CallError::Lost),
+        refused => Err(CallError::Refused(Error::from_errno(refused))),
+    }
+}
+
+impl Pending {
+    /// The result, if it is there.
+    pub(crate) fn result(&self) -> Option<Result<(), CallError>> {
+        self.answer.get().map(decode)
+    }
+}
+
+/// Who is told of a request's answer.
+enum Waiter {
+    Call(Arc<Answer>),
+    Flip(FbCookie),
+    Config,
+}
+
+struct RingState {
+    ring: RequestRing,
+    waiters: [Option<Waiter>; RING_ENTRIES],
+}
+
+/// A connector's request ring.
+#[pin_data]
+struct Requests<S: Sink> {
+    connector: usize,
+    page: SharedPage,
+    #[pin]
+    ring: SpinLockIrq<RingState>,
+    sink: Arc<S>,
+}
+
+impl<S: Sink> Requests<S> {
+    fn dispatch(&self, completion: Completion, waiter: Option<Waiter>) {
+        if completion.abandoned {
+            S::late_answer(&self.sink);
+        }
+        match (waiter, completion.status) {
+            (Some(Waiter::Call(answer)), status) => answer.give(encode(status)),
+            (Some(Waiter::Flip(fb)), Err(errno)) => {
+                S::flip_refused(&self.sink, self.connector, fb, errno)
+            }
+            (Some(Waiter::Config), Err(errno)) => {
+                S::config_refused(&self.sink, self.connector, errno)
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes the ring refuse everything, and tells all who wait.
+    fn kill(&self) {
+        let waiters = {
+            let mut state = self.ring.lock();
+            state.ring.kill();
+            core::mem::replace(&mut state.waiters, [const { None }; RING_ENTRIES])
+        };
+        for waiter in waiters.into_iter().flatten() {
+            if let Waiter::Call(answer) = waiter {
+                answer.give(LOST);
+            }
+        }
+    }
+}
+
+impl<S: Sink> Handler for Requests<S> {
+    fn handle(&self) -> Eoi {
+        let mut news = [const { None }; RING_ENTRIES];
+        let drained = {
+            let mut guard = self.ring.lock();
+            let state = &mut *guard;
+            if state.ring.is_dead() {
+                return Eoi::Never;
+            }
+            let waiters = &mut state.waiters;
+            let mut free = news.iter_mut();
+            state.ring.consume(&self.page, |completion| {
+                let waiter = waiters
+                    .get_mut(completion.ticket.index())
+                    .and_then(Option::take);
+                if let Some(place) = free.next() {
+                    *place = Some((completion, waiter));
+                }
+            })
+        };
+        for (completion, waiter) in news.into_iter().flatten() {
+            self.dispatch(completion, waiter);
+        }
+        match drained {
+            Ok(drained) if drained.responses > 0 || drained.more => Eoi::Work,
+            Ok(_) => Eoi::Spurious,
+            Err(_) => {
+                S::ring_broken(&self.sink, self.connector);
+                Eoi::Never
+            }
+        }
+    }
+}
+
+/// A connector's event page.
+#[pin_data]
+struct Events<S: Sink> {
+    connector: usize,
+    page: SharedPage,
+    #[pin]
+    ring: SpinLockIrq<EventRing>,
+    sink: Arc<S>,
+}
+
+impl<S: Sink> Handler for Events<S> {
+    fn handle(&self) -> Eoi {
+        let mut any = false;
+        for _ in 0..EVENT_BATCHES {
+            let mut news = [const { None }; EVENT_BATCH];
+            let drained = {
+                let mut free = news.iter_mut();
+                self.ring.lock().consume(&self.page, |event| {
+                    if let Some(place) = free.next() {
+                        *place = Some(event);
+                    }
+                })
+            };
+            for event in news.into_iter().flatten() {
+                any = true;
+                if let Event::PageFlip { fb_cookie } = event {
+                    S::flip_done(&self.sink, self.connector, fb_cookie);
+                }
+            }
+            if !drained.more {
+                break;
+            }
+        }
+        if any {
+            Eoi::Work
+        } else {
+            Eoi::Spurious
+        }
+    }
+}
+
+/// A connector's two channels. The drop takes the interrupts down before the pages.
+struct Link<S: Sink> {
+    requests: Channel<Requests<S>>,
+    events: Channel<Events<S>>,
+}
+
+impl<S: Sink> Link<S> {
+    fn new(peer: DomId, connector: usize, sink: &Arc<S>) -> Result<Self> {
+        let ring = RequestRing::new();
+        let page = SharedPage::new(peer)?;
+        ring.init(&page);
+        let requests = Arc::pin_init(
+            pin_init!(Requests {
+                connector,
+                page,
+                ring <- new_spinlock_irq!(RingState {
+                    ring,
+                    waiters: [const { None }; RING_ENTRIES],
+                }),
+                sink: sink.clone(),
+            }),
+            GFP_KERNEL,
+        )?;
+        let page = SharedPage::new(peer)?;
+        let ring = EventRing::new();
+        ring.init(&page);
+        let events = Arc::pin_init(
+            pin_init!(Events {
+                connector,
+                page,
+                ring <- new_spinlock_irq!(ring),
+                sink: sink.clone(),
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok(Self {
+            requests: Channel::new(peer, c"xen-displ-req", requests)?,
+            events: Channel::new(peer, c"xen-displ-evt", events)?,
+        })
+    }
+}
+
+/// What debugfs shows of a connector's rings.
+pub(crate) struct LinkState {
+    /// Requests without an answer.
+    pub(crate) in_flight: usize,
+    /// Whether the ring still works.
+    pub(crate) dead: bool,
+    /// The request ring's counters.
+    pub(crate) requests: RingCounters,
+    /// The event page's counters.
+    pub(crate) events: EventCounters,
+}
+
+/// A connection.
+pub(crate) struct Session<S: Sink> {
+    /// Which connection of this device it is, from 1.
+    pub(crate) generation: u64,
+    /// The backend's domain.
+    pub(crate) peer: DomId,
+    /// What both sides speak.
+    pub(crate) version: Version,
+    links: KVec<Link<S>>,
+}
+
+impl<S: Sink> Session<S> {
+    /// Makes rings and ports for `connectors` connectors. The backend does not know them yet: see [`Self::nodes`].
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, `ENOSPC`: no room in the grant table, no free port.
+    pub(crate) fn new(
+        generation: u64,
+        peer: DomId,
+        version: Version,
+        connectors: usize,
+        sink: &Arc<S>,
+    ) -> Result<Self> {
+        let mut links = KVec::with_capacity(connectors, GFP_KERNEL)?;
+        for connector in 0..connectors {
+            links.push(Link::new(peer, connector, sink)?, GFP_KERNEL)?;
+        }
+        Ok(Self {
+            generation,
+            peer,
+            version,
+            links,
+        })
+    }
+
+    /// What the backend must find in XenStore: nodes below the frontend's directory, and their values.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn nodes(&self) -> Result<KVec<(CString, CString)>> {
+        let mut nodes = KVec::new();
+        nodes.push(
+            (
+                CString::try_from_fmt(fmt!("version"))?,
+                CString::try_from_fmt(fmt!("{}", self.version.name()))?,
+            ),
+            GFP_KERNEL,
+        )?;
+        for (i, link) in self.links.iter().enumerate() {
+            for (node, value) in [
+                ("req-ring-ref", link.requests.handler().page.reference()),
+                ("req-event-channel", link.requests.port()),
+                ("evt-ring-ref", link.events.handler().page.reference()),
+                ("evt-event-channel", link.events.port()),
+            ] {
+                nodes.push(
+                    (
+                        CString::try_from_fmt(fmt!("{i}/{node}"))?,
+                        CString::try_from_fmt(fmt!("{value}"))?,
+                    ),
+                    GFP_KERNEL,
+                )?;
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// Sends a request; does not wait.
+    fn submit(
+        &self,
+        connector: usize,
+        request: &Request,
+        reserve: usize,
+        waiter: Waiter,
+    ) -> Result<Ticket, CallError> {
+        let link = self.links.get(connector).ok_or(CallError::Lost)?;
+        let requests = link.requests.handler();
+        let submitted = {
+            let mut guard = requests.ring.lock();
+            let state = &mut *guard;
+            if !state.ring.is_dead() && state.ring.free() <= reserve {
+                return Err(CallError::Full);
+            }
+            let submitted = state
+                .ring
+                .submit(&requests.page, request)
+                .map_err(|e| match e {
+                    SubmitError::Full => CallError::Full,
+                    SubmitError::Dead => CallError::Lost,
+                })?;
+            if let Some(place) = state.waiters.get_mut(submitted.ticket.index()) {
+                *place = Some(waiter);
+            }
+            submitted
+        };
+        if submitted.notify {
+            link.requests.notify();
+        }
+        Ok(submitted.ticket)
+    }
+
+    /// Sends a request about buffers, on the first connector's ring, which carries all of these, unless fewer than `reserve`
+    /// slots would be left.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Full`], [`CallError::Lost`], [`CallError::Unsent`].
+    pub(crate) fn start(&self, request: &Request, reserve: usize) -> Result<Pending, CallError> {
+        let answer = Arc::pin_init(Answer::new(static_lock_class!()), GFP_KERNEL)
+            .map_err(CallError::Unsent)?;
+        let ticket = self.submit(0, request, reserve, Waiter::Call(answer.clone()))?;
+        Ok(Pending {
+            answer,
+            connector: 0,
+            ticket,
+            sent: Instant::now(),
+        })
+    }
+
+    /// Waits for the answer. When it does not come, the request's id stays taken, and so must everything that it named.
+    ///
+    /// # Errors
+    ///
+    /// All of [`CallError`] but [`CallError::Full`].
+    pub(crate) fn finish(&self, pending: &Pending) -> Result<(), CallError> {
+        // The limit counts from the sending: requests sent together time out together.
+        let elapsed = Msecs::try_from(pending.sent.elapsed().as_millis()).unwrap_or(Msecs::MAX);
+        let limit = REQUEST_LIMIT.saturating_sub(elapsed);
+        match pending.answer.wait(msecs_to_jiffies(limit)) {
+            Ok(answer) => decode(answer),
+            Err(why) => {
+                if let Some(link) = self.links.get(pending.connector) {
+                    let requests = link.requests.handler();
+                    requests.ring.lock().ring.abandon(pending.ticket);
+                }
+                // It may have come just now.
+                pending.result().unwrap_or(Err(match why {
+                    NoAnswer::TimedOut => CallError::TimedOut,
+                    NoAnswer::Killed => CallError::Killed,
+                }))
+            }
+        }
+    }
+
+    /// Sends a PG_FLIP; a refusal goes to the sink.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Full`], [`CallError::Lost`].
+    pub(crate) fn flip(&self, connector: usize, fb: FbCookie) -> Result<(), CallError> {
+        self.submit(connector, &Request::PageFlip { fb }, 0, Waiter::Flip(fb))
+            .map(|_| ())
+    }
+
+    /// Sends a SET_CONFIG; a refusal goes to the sink.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Full`], [`CallError::Lost`].
+    pub(crate) fn set_config(&self, connector: usize, request: &Request) -> Result<(), CallError> {
+        self.submit(connector, request, 0, Waiter::Config)
+            .map(|_| ())
+    }
+
+    /// Ends the session: nothing is sent any more, and everybody who waits is told. Does not sleep.
+    pub(crate) fn kill(&self) {
+        for link in &self.links {
+            link.requests.handler().kill();
+        }
+    }
+
+    /// Whether some ring of it is dead.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.links
+            .iter()
+            .any(|link| link.requests.handler().ring.lock().ring.is_dead())
+    }
+
+    /// What debugfs shows of the connectors' rings.
+    pub(crate) fn links(&self) -> impl Iterator<Item = LinkState> + '_ {
+        self.links.iter().map(|link| {
+            let events = link.events.handler().ring.lock().counters();
+            let requests = link.requests.handler().ring.lock();
+            LinkState {
+                in_flight: requests.ring.in_flight(),
+                dead: requests.ring.is_dead(),
+                requests: requests.ring.counters(),
+                events,
+            }
+        })
+    }
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What kind of domain this is.
+
+/// Whether this kernel runs in a Xen domain that may use PV devices.
+pub(crate) fn has_pv_devices() -> bool {
+    // SAFETY: Both only read variables that Xen's start-up code has set before any module is loaded.
+    unsafe { xen_sys::xen_sys_domain() && xen_sys::xen_sys_has_pv_devices() }
+}
+
+/// The size of a page in Xen's interfaces, in bytes.
+pub(crate) const XEN_PAGE_SIZE: usize = 4096;

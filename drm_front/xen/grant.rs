@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages of ours, granted to another domain.
+//!
+//! # Invariants
+//!
+//! - A [`Grant`] owns its entry in the grant table and a reference to the page that the entry names: a page is not freed while
+//!   the peer could still reach it.
+//! - An entry is ended by trying. What the peer still maps goes to [`super::reclaim`], page and entry together.
+//! - [`IN_USE`] counts the entries that exist, those waiting in `reclaim` included.
+
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use super::{
+    page::PageRef,
+    reclaim,
+    xenbus::DomId, //
+};
+
+/// Entries in one frame of the grant table (version 1, which Linux uses unless memory is huge).
+const ENTRIES_PER_FRAME: u64 = 512;
+
+/// The most entries taken from the grant table in one go: the interface counts in 16 bits.
+const BATCH: usize = 0x8000;
+
+static IN_USE: Atomic<u64> = Atomic::new(0);
+static LIMIT: Atomic<u64> = Atomic::new(0);
+
+/// Sets the share of the domain's grant table, in per cent, that this module may use: the rest is for its disks and networks.
+pub(crate) fn set_share(percent: u32) {
+    // SAFETY: Asks the hypervisor for a number.
+    let frames = u64::from(unsafe { xen_sys::gnttab_max_grant_frames() });
+    let entries = frames.saturating_mul(ENTRIES_PER_FRAME);
+    LIMIT.store(
+        entries.saturating_mul(u64::from(percent.min(100))) / 100,
+        Relaxed,
+    );
+}
+
+/// The grant entries that exist now, and the most there may be.
+pub(crate) fn usage() -> (u64, u64) {
+    (IN_USE.load(Relaxed), LIMIT.load(Relaxed))
+}
+
+/// Says whether `entries` more would fit.
+///
+/// # Errors
+///
+/// `ENOSPC`: they do not.
+pub(crate) fn admit(entries: u64) -> Result {
+    let (used, limit) = usage();
+    if used.saturating_add(entries) > limit {
+        return Err(ENOSPC);
+    }
+    Ok(())
+}
+
+/// A part of the budget, given back when dropped.
+struct Budget(u64);
+
+impl Budget {
+    fn take(entries: usize) -> Result<Self> {
+        let entries = u64::try_from(entries).map_err(|_| ENOSPC)?;
+        let before = IN_USE.fetch_add(entries, Relaxed);
+        let budget = Self(entries);
+        if before.saturating_add(entries) > LIMIT.load(Relaxed) {
+            return Err(ENOSPC);
+        }
+        Ok(budget)
+    }
+}
+
+impl Drop for Budget {
+    fn drop(&mut self) {
+        IN_USE.fetch_sub(self.0, Relaxed);
+    }
+}
+
+/// Entries of the grant table set aside for us, given back when dropped.
+struct Reserve(xen_sys::grant_ref_t);
+
+impl Reserve {
+    fn new(entries: usize) -> Result<Self> {
+        let entries = u16::try_from(entries).map_err(|_| ENOSPC)?;
+        let mut head = 0;
+        // SAFETY: `head` is ours to be written.
+        let err = unsafe { xen_sys::gnttab_alloc_grant_references(entries, &mut head) };
+        if err < 0 {
+            return Err(ENOSPC);
+        }
+        Ok(Self(head))
+    }
+
+    fn grant(&mut self, peer: DomId, page: PageRef) -> Result<Grant> {
+        // SAFETY: `self.0` is the head of a list that we own.
+        let reference = unsafe { xen_sys::gnttab_claim_grant_reference(&mut self.0) };
+        let reference = u32::try_from(reference).map_err(|_| ENOSPC)?;
+        // SAFETY: `reference` is a free entry of ours; the page stays until the entry is ended (see `Grant`). The peer may
+        // write: real backends map buffers and directories writable.
+        unsafe {
+            xen_sys::gnttab_grant_foreign_access_ref(reference, peer, page.gfn(), 0);
+        }
+        // INVARIANT: The entry is live and names `page`.
+        Ok(Grant { reference, page })
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        // SAFETY: What is left of the list is ours; an empty list is allowed.
+        unsafe { xen_sys::gnttab_free_grant_references(self.0) }
+    }
+}
+
+/// One granted page.
+///
+/// Dropping it by itself would forget the entry: only [`Granted`] holds these, and ends them.
+struct Grant {
+    reference: xen_sys::grant_ref_t,
+    page: PageRef,
+}
+
+impl Grant {
+    /// Ends the grant, unless the peer has the page mapped.
+    fn try_end(&self) -> bool {
+        // SAFETY: By the invariant the entry is ours; on success it is free, and the caller drops `self`.
+        unsafe { xen_sys::gnttab_try_end_foreign_access(self.reference) != 0 }
+    }
+}
+
+/// Grants that are to be ended, and what they need for that. A list element of [`reclaim`], so that nothing has to
+/// be allocated to put it there.
+pub(crate) struct Ending {
+    grants: KVVec<Grant>,
+    budget: Budget,
+    /// The next one that waits.
+    pub(super) next: Option<KBox<Ending>>,
+}
+
+impl Ending {
+    /// Ends what can be ended; tells whether that was all.
+    pub(super) fn try_end_all(&mut self) -> bool {
+        let mut i = 0;
+        while let Some(grant) = self.grants.get(i) {
+            if grant.try_end() {
+                // The order does not matter any more.
+                let last = self.grants.len().saturating_sub(1);
+                self.grants.swap(i, last);
+                drop(self.grants.pop());
+                IN_USE.fetch_sub(1, Relaxed);
+                self.budget.0 = self.budget.0.saturating_sub(1);
+            } else {
+                i = i.saturating_add(1);
+            }
+        }
+        self.grants.is_empty()
+    }
+
+    /// How many pages the peer still holds.
+    pub(super) fn len(&self) -> usize {
+        self.grants.len()
+    }
+}
+
+/// Pages granted to one domain, until dropped.
+pub(crate) struct Granted {
+    /// Always there until the drop.
+    ending: Option<KBox<Ending>>,
+}
+
+impl Granted {
+    /// Grants `pages` to `peer`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`: the module's share of the grant table, or the table, is used up. `ENOMEM`.
+    pub(crate) fn new(peer: DomId, pages: KVVec<PageRef>) -> Result<Self> {
+        let count = pages.len();
+        let budget = Budget::take(count)?;
+        let mut granted = Self {
+            ending: Some(KBox::new(
+                Ending {
+                    grants: KVVec::with_capacity(count, GFP_KERNEL)?,
+                    budget,
+                    next: None,
+                },
+                GFP_KERNEL,
+            )?),
+        };
+        let Some(ending) = granted.ending.as_deref_mut() else {
+            return Err(EINVAL);
+        };
+
+        let mut pages = pages.into_iter();
+        while ending.grants.len() < count {
+            let batch = count.saturating_sub(ending.grants.len()).min(BATCH);
+            let mut reserve = Reserve::new(batch)?;
+            for page in pages.by_ref().take(batch) {
+                let grant = reserve.grant(peer, page)?;
+                // Cannot fail: the room was made above. If it did, the grant would stay, and so would its page.
+                ending.grants.push(grant, GFP_KERNEL)?;
+            }
+        }
+        Ok(granted)
+    }
+
+    /// The grants' references, in the order of the pages.
+    pub(crate) fn references(&self) -> impl Iterator<Item = u32> + '_ {
+        self.grants().iter().map(|grant| grant.reference)
+    }
+
+    /// The addresses of the pages in the kernel's own map, in order.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = *mut u8> + '_ {
+        self.grants().iter().map(|grant| grant.page.address())
+    }
+
+    /// References of their own to the pages, in order.
+    pub(super) fn pages(&self) -> impl Iterator<Item = PageRef> + '_ {
+        self.grants().iter().map(|grant| grant.page.clone())
+    }
+
+    fn grants(&self) -> &[Grant] {
+        match &self.ending {
+            Some(ending) => &ending.grants,
+            None => &[],
+        }
+    }
+}
+
+impl Drop for Granted {
+    fn drop(&mut self) {
+        if let Some(mut ending) = self.ending.take() {
+            if !ending.try_end_all() {
+                reclaim::adopt(ending);
+            }
+        }
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Out-of-line forms of the macros and inline functions that Rust cannot call. No logic of its own: each
+ * function is the one macro or inline function that its name says.
+ */
+
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/wait.h>
+
+#include <drm/drm_atomic.h>
+#include <drm/drm_crtc.h>
+#include <drm/drm_framebuffer.h>
+#include <drm/drm_gem.h>
+#include <drm/drm_gem_shmem_helper.h>
+#include <drm/drm_modeset_helper_vtables.h>
+#include <drm/drm_vblank.h>
+
+#include <xen/events.h>
+#include <xen/page.h>
+#include <xen/platform_pci.h>
+#include <xen/xen.h>
+#include <xen/xenbus.h>
+#include <asm/xen/hypercall.h>
+
+bool xen_sys_domain(void)
+{
+	return xen_domain();
+}
+
+bool xen_sys_has_pv_devices(void)
+{
+	return xen_has_pv_devices();
+}
+
+void xen_sys_virt_mb(void)
+{
+	virt_mb();
+}
+
+unsigned long xen_sys_page_to_gfn(struct page *page)
+{
+	return xen_page_to_gfn(page);
+}
+
+void *xen_sys_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+void xen_sys_get_page(struct page *page)
+{
+	get_page(page);
+}
+
+void xen_sys_put_page(struct page *page)
+{
+	put_page(page);
+}
+
+int xen_sys_evtchn_alloc_unbound(domid_t remote_dom, evtchn_port_t *port)
+{
+	struct evtchn_alloc_unbound op = {
+		.dom = DOMID_SELF,
+		.remote_dom = remote_dom,
+	};
+	int err = HYPERVISOR_event_channel_op(EVTCHNOP_alloc_unbound, &op);
+
+	*port = op.port;
+	return err;
+}
+
+int xen_sys_evtchn_close(evtchn_port_t port)
+{
+	struct evtchn_close op = { .port = port };
+
+	return HYPERVISOR_event_channel_op(EVTCHNOP_close, &op);
+}
+
+int xen_sys_evtchn_status(evtchn_port_t port, u32 *status)
+{
+	struct evtchn_status op = { .dom = DOMID_SELF, .port = port };
+	int err = HYPERVISOR_event_channel_op(EVTCHNOP_status, &op);
+
+	*status = op.status;
+	return err;
+}
+
+struct xenbus_transaction xen_sys_xbt_nil(void)
+{
+	return XBT_NIL;
+}
+
+
+/* Returns the jiffies left (at least 1), 0 when time is up, or -ERESTARTSYS when the task is being killed. */
+long xen_sys_wait_nonzero_killable_freezable(struct wait_queue_head *wq, const int *word, long timeout)
+{
+	/* The name is the macros' own. */
+	long __ret = timeout;
+
+	might_sleep();
+	if (!___wait_cond_timeout(smp_load_acquire(word)))
+		__ret = ___wait_event(*wq, ___wait_cond_timeout(smp_load_acquire(word)),
+				      (TASK_KILLABLE | TASK_FREEZABLE), 0, timeout,
+				      __ret = schedule_timeout(__ret));
+	return __ret;
+}
+
+void xen_sys_wake_up_all(struct wait_queue_head *wq)
+{
+	wake_up_all(wq);
+}
+
+void xen_sys_gem_object_get(struct drm_gem_object *obj)
+{
+	drm_gem_object_get(obj);
+}
+
+void xen_sys_gem_object_put(struct drm_gem_object *obj)
+{
+	drm_gem_object_put(obj);
+}
+
+void xen_sys_framebuffer_get(struct drm_framebuffer *fb)
+{
+	drm_framebuffer_get(fb);
+}
+
+void xen_sys_framebuffer_put(struct drm_framebuffer *fb)
+{
+	drm_framebuffer_put(fb);
+}
+
+void xen_sys_plane_helper_add(struct drm_plane *plane, const struct drm_plane_helper_funcs *funcs)
+{
+	drm_plane_helper_add(plane, funcs);
+}
+
+void xen_sys_crtc_helper_add(struct drm_crtc *crtc, const struct drm_crtc_helper_funcs *funcs)
+{
+	drm_crtc_helper_add(crtc, funcs);
+}
+
+void xen_sys_connector_helper_add(struct drm_connector *connector,
+				  const struct drm_connector_helper_funcs *funcs)
+{
+	drm_connector_helper_add(connector, funcs);
+}
+
+struct drm_plane_state *xen_sys_new_plane_state(const struct drm_atomic_commit *commit,
+						struct drm_plane *plane)
+{
+	return drm_atomic_get_new_plane_state(commit, plane);
+}
+
+struct drm_crtc_state *xen_sys_new_crtc_state(const struct drm_atomic_commit *commit,
+					      struct drm_crtc *crtc)
+{
+	return drm_atomic_get_new_crtc_state(commit, crtc);
+}
+
+bool xen_sys_crtc_needs_modeset(const struct drm_crtc_state *state)
+{
+	return drm_atomic_crtc_needs_modeset(state);
+}
+
+u32 xen_sys_crtc_mask(const struct drm_crtc *crtc)
+{
+	return drm_crtc_mask(crtc);
+}
+
+void xen_sys_gem_shmem_object_print_info(struct drm_printer *p, unsigned int indent,
+					 const struct drm_gem_object *obj)
+{
+	drm_gem_shmem_object_print_info(p, indent, obj);
+}
+
+int xen_sys_gem_shmem_object_pin(struct drm_gem_object *obj)
+{
+	return drm_gem_shmem_object_pin(obj);
+}
+
+void xen_sys_gem_shmem_object_unpin(struct drm_gem_object *obj)
+{
+	drm_gem_shmem_object_unpin(obj);
+}
+
+struct sg_table *xen_sys_gem_shmem_object_get_sg_table(struct drm_gem_object *obj)
+{
+	return drm_gem_shmem_object_get_sg_table(obj);
+}
+
+int xen_sys_gem_shmem_object_vmap(struct drm_gem_object *obj, struct iosys_map *map)
+{
+	return drm_gem_shmem_object_vmap(obj, map);
+}
+
+void xen_sys_gem_shmem_object_vunmap(struct drm_gem_object *obj, struct iosys_map *map)
+{
+	drm_gem_shmem_object_vunmap(obj, map);
+}
+
+int xen_sys_gem_shmem_object_mmap(struct drm_gem_object *obj, struct vm_area_struct *vma)
+{
+	return drm_gem_shmem_object_mmap(obj, vma);
+}
