@@ -26,6 +26,7 @@ use crate::{
     displif::message::{
         DbufCookie,
         FbCookie,
+        Operation,
         Request, //
     },
     kms::driver::{
@@ -103,8 +104,19 @@ impl Dbuf {
         )
     }
 
+    /// Makes it known to the backend, if there is one, and waits for that.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], logged.
+    pub(crate) fn enter(&self, display: &Display) -> Result<(), CallError> {
+        self.remote
+            .enter(&display.session, |session| self.enter_request(session))
+            .inspect_err(|e| display.refused(Operation::DbufCreate, *e))
+    }
+
     /// The request that makes it known to `session`; grants the pages anew when the backend's domain is another one.
-    pub(crate) fn enter_request(&self, session: &DisplaySession) -> Result<Request, CallError> {
+    fn enter_request(&self, session: &DisplaySession) -> Result<Request, CallError> {
         let mut grants = self.grants.lock();
         if let Some(old) = grants.take_if(|grants| grants.peer != session.peer) {
             let pages = old.buffer.pages().map_err(CallError::Unsent)?;
@@ -123,8 +135,7 @@ impl Dbuf {
             height: self.geometry.height,
             bpp: self.geometry.bpp,
             // Exactly what the geometry says: some backends compute the number of pages from it.
-            buffer_sz: u32::try_from(self.geometry.size)
-                .map_err(|_| CallError::Unsent(EINVAL))?,
+            buffer_sz: u32::try_from(self.geometry.size).map_err(|_| CallError::Unsent(EINVAL))?,
             req_alloc: false,
             gref_directory: grants.buffer.directory_reference(),
             data_ofs: 0,
@@ -170,15 +181,22 @@ pub(crate) struct Fb {
 }
 
 impl Fb {
-    /// The request that makes it known.
-    pub(crate) fn enter_request(&self) -> Request {
-        Request::FbAttach {
+    /// Makes it known to the backend, if there is one, and waits for that. Its buffer is known already.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], logged.
+    pub(crate) fn enter(&self, display: &Display) -> Result<(), CallError> {
+        let request = Request::FbAttach {
             dbuf: self.dbuf.cookie,
             fb: self.cookie,
             width: self.geometry.width,
             height: self.geometry.height,
             pixel_format: self.geometry.format,
-        }
+        };
+        self.remote
+            .enter(&display.session, |_| Ok(request))
+            .inspect_err(|e| display.refused(Operation::FbAttach, *e))
     }
 }
 
@@ -224,9 +242,8 @@ impl BufferHandle {
             display: display.clone(),
             dbuf: dbuf.clone(),
         };
-        dbuf.remote
-            .enter(&display.session, |session| dbuf.enter_request(session))
-            .inspect_err(|e| display.refused("DBUF_CREATE", *e))?;
+        display.count_wait();
+        dbuf.enter(display)?;
         Ok(handle)
     }
 
@@ -271,13 +288,11 @@ impl FbHandle {
             display: display.clone(),
             fb: fb.clone(),
         };
-        fb.remote
-            .enter(&display.session, |_| Ok(fb.enter_request()))
-            .inspect_err(|e| display.refused("FB_ATTACH", *e))
-            .map_err(|e| match e {
-                CallError::Refused(_) => EINVAL,
-                e => e.into(),
-            })?;
+        display.count_wait();
+        fb.enter(display).map_err(|e| match e {
+            CallError::Refused(_) => EINVAL,
+            e => e.into(),
+        })?;
         Ok(handle)
     }
 

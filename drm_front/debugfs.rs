@@ -3,7 +3,6 @@
 //! What a display shows of itself in debugfs, below `dri/<its address>/`.
 
 use kernel::{
-    prelude::*,
     seq_file::SeqFile,
     seq_print,
     sync::atomic::Relaxed, //

@@ -9,15 +9,18 @@ use kernel::{
     alloc::KVVec,
     new_mutex,
     new_spinlock_irq,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::Atomic,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         Mutex,
         SpinLockIrq, //
     },
-    page::PAGE_SIZE,
     time::{
         Instant,
         Jiffies,
@@ -43,7 +46,8 @@ use crate::{
         self,
         message::{
             Errno,
-            FbCookie, //
+            FbCookie,
+            Operation, //
         },
         state::Phase, //
     },
@@ -267,11 +271,16 @@ impl Display {
     }
 
     /// The backend has not done what a request asked for.
-    pub(crate) fn refused(&self, operation: &str, e: CallError) {
+    pub(crate) fn refused(&self, operation: Operation, e: CallError) {
+        let operation = operation.name();
         match e {
-            CallError::Refused(e) => warn_limited!(self, "the backend refused {operation}: {e:?}\n"),
+            CallError::Refused(e) => {
+                warn_limited!(self, "the backend refused {operation}: {e:?}\n")
+            }
             CallError::TimedOut => warn_limited!(self, "the backend did not answer {operation}\n"),
-            CallError::Full => warn_limited!(self, "{operation}: too many requests without an answer\n"),
+            CallError::Full => {
+                warn_limited!(self, "{operation}: too many requests without an answer\n")
+            }
             CallError::Unsent(e) => warn_limited!(self, "{operation} could not be sent: {e:?}\n"),
             CallError::Lost | CallError::Killed => {}
         }
@@ -280,6 +289,13 @@ impl Display {
     /// Whether one more line may be logged now.
     pub(crate) fn may_log(&self) -> bool {
         self.log.allow()
+    }
+
+    /// A call of user space is about to wait for the backend, if there is one.
+    pub(crate) fn count_wait(&self) {
+        if self.session.get().is_some() {
+            self.waits.fetch_add(1, Relaxed);
+        }
     }
 
     /// The registered DRM device.
@@ -328,14 +344,22 @@ impl Sink for Display {
     fn flip_refused(this: &Arc<Self>, connector: usize, fb: FbCookie, errno: Errno) {
         if let Some(head) = this.head(connector) {
             head.flip_refused(fb);
-            warn_limited!(this, "{head}: the backend refused PG_FLIP: errno {}\n", errno.get());
+            warn_limited!(
+                this,
+                "{head}: the backend refused PG_FLIP: errno {}\n",
+                errno.get()
+            );
         }
     }
 
     fn config_refused(this: &Arc<Self>, connector: usize, errno: Errno) {
         if let Some(head) = this.head(connector) {
             head.set_link_bad();
-            warn_limited!(this, "{head}: the backend refused SET_CONFIG: errno {}\n", errno.get());
+            warn_limited!(
+                this,
+                "{head}: the backend refused SET_CONFIG: errno {}\n",
+                errno.get()
+            );
             Self::schedule(this);
         }
     }
@@ -345,7 +369,10 @@ impl Sink for Display {
     }
 
     fn ring_broken(this: &Arc<Self>, connector: usize) {
-        warn_limited!(this, "connector {connector}: the backend broke the rules of the ring\n");
+        warn_limited!(
+            this,
+            "connector {connector}: the backend broke the rules of the ring\n"
+        );
         Self::schedule(this);
     }
 }
@@ -420,7 +447,7 @@ impl kms::driver::Driver for Display {
     fn flip(&self, pipe: usize, fb: &FbHandle, event: Option<FlipEvent>) {
         if let Some(head) = self.head(pipe) {
             if let Err(e) = head.flip(fb.fb(), event, self.session.get().as_deref()) {
-                self.refused("PG_FLIP", e);
+                self.refused(Operation::PageFlip, e);
             }
         }
     }

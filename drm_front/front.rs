@@ -80,7 +80,11 @@ impl xenbus::Driver for Front {
 
 fn probe(dev: &Device<Core<'_>>) -> Result<Arc<Display>> {
     let heads = read_heads(dev)?;
-    if config::parse_be_alloc(read_optional(dev.read(c"be-alloc"))?.as_ref().map(|t| t.as_bytes())) {
+    if config::parse_be_alloc(
+        read_optional(dev.read(c"be-alloc"))?
+            .as_ref()
+            .map(|t| t.as_bytes()),
+    ) {
         dev_info!(
             dev,
             "be-alloc=1 is not supported yet: the buffers are allocated in this domain\n"

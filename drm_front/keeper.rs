@@ -41,13 +41,14 @@ impl WorkItem for Display {
         if let Some(session) = this.session.get() {
             if session.is_broken() {
                 this.disconnect();
-            } else {
-                take_into_use(&this, &session);
             }
+        }
+        let mut again = this.update_monitors();
+        if let Some(session) = this.session.get() {
+            take_into_use(&this, &session);
         }
         let remain = collect(&this);
         this.report_links();
-        let mut again = this.update_monitors();
         if remain {
             let delay = msecs_to_jiffies(COLLECT_AGAIN);
             again = Some(again.map_or(delay, |other| other.min(delay)));
@@ -60,8 +61,7 @@ impl WorkItem for Display {
 
 /// Tells `session` what it has not been told yet.
 fn take_into_use(this: &Arc<Display>, session: &DisplaySession) {
-    if let Err(e) = replay(this, session) {
-        this.refused("a request of the replay", e);
+    if replay(this, session).is_err() {
         return;
     }
     if this.drm.lock().is_some() {
@@ -75,11 +75,10 @@ fn take_into_use(this: &Arc<Display>, session: &DisplaySession) {
 
 fn replay(this: &Display, session: &DisplaySession) -> Result<(), CallError> {
     for dbuf in this.dbufs.iter().filter(|dbuf| !dbuf.remote().is_retired()) {
-        dbuf.remote()
-            .enter(&this.session, |session| dbuf.enter_request(session))?;
+        dbuf.enter(this)?;
     }
     for fb in this.fbs.iter().filter(|fb| !fb.remote().is_retired()) {
-        fb.remote().enter(&this.session, |_| Ok(fb.enter_request()))?;
+        fb.enter(this)?;
     }
     for head in &this.heads {
         if head

@@ -174,10 +174,9 @@ impl Remote {
             (Presence::Leaving(g, pending), Some(session)) if *g == session.generation => {
                 (*g, session.finish(pending))
             }
-            (Presence::Late(g, pending), Some(session)) if *g == session.generation => (
-                *g,
-                pending.result().unwrap_or(Err(CallError::TimedOut)),
-            ),
+            (Presence::Late(g, pending), Some(session)) if *g == session.generation => {
+                (*g, pending.result().unwrap_or(Err(CallError::TimedOut)))
+            }
             (Presence::Leaving(..) | Presence::Late(..), _) => (0, Err(CallError::Lost)),
             (Presence::Unknown | Presence::Known(_), _) => return false,
         };

@@ -8,15 +8,11 @@
 //! Lock order: [`Requests::ring`] is innermost; nothing is called with it held.
 
 use kernel::{
-    prelude::*,
     new_spinlock_irq,
+    prelude::*,
     static_lock_class,
     str::CString,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         SpinLockIrq, //
     },

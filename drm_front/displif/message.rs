@@ -69,6 +69,10 @@ pub enum Operation {
 }
 
 impl Operation {
+    #[cfg_attr(
+        MODULE,
+        expect(dead_code, reason = "the driver compares numbers; tools read names")
+    )]
     /// The operation with this number, if there is one.
     pub const fn from_raw(raw: u8) -> Option<Self> {
         Some(match raw {
@@ -171,6 +175,10 @@ pub enum Request {
         /// Its name.
         fb: FbCookie,
     },
+    #[cfg_attr(
+        MODULE,
+        expect(dead_code, reason = "the driver does not ask for an EDID yet")
+    )]
     /// Reads the EDID of the connector that owns the ring. Version 2.
     GetEdid {
         /// Size of the buffer in bytes.

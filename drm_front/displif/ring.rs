@@ -303,21 +303,9 @@ impl RequestRing {
             return Err(RingDead);
         }
         let mut responses = 0_u32;
+        let mut available = self.available(page)?;
+        // Each turn but the first consumes at least one response, and no request is sent meanwhile: this ends.
         loop {
-            // Each turn but the last consumes at least one response, and no request is sent meanwhile: this ends.
-            let available = self.available(page)?;
-            if available == 0 {
-                page.store_release(RSP_EVENT, self.rsp_cons.wrapping_add(1));
-                // The backend produces and then reads `rsp_event`: as in `submit`, the other way round.
-                page.full_barrier();
-                if self.available(page)? == 0 {
-                    return Ok(Drained {
-                        responses,
-                        more: false,
-                    });
-                }
-                continue;
-            }
             for _ in 0..available {
                 let slot = page.read_slot(page::slot_offset::<ENTRIES>(self.rsp_cons));
                 self.rsp_cons = self.rsp_cons.wrapping_add(1);
@@ -326,6 +314,16 @@ impl RequestRing {
                 if let Some(completion) = self.complete(Response::decode(&slot)) {
                     sink(completion);
                 }
+            }
+            page.store_release(RSP_EVENT, self.rsp_cons.wrapping_add(1));
+            // The backend produces and then reads `rsp_event`: as in `submit`, the other way round.
+            page.full_barrier();
+            available = self.available(page)?;
+            if available == 0 {
+                return Ok(Drained {
+                    responses,
+                    more: false,
+                });
             }
         }
     }

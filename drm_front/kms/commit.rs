@@ -15,6 +15,10 @@ pub(super) static HELPER_FUNCS: xen_sys::drm_mode_config_helper_funcs =
 
 /// Heads off, heads on, then planes of heads that are on: a head that is off never gets a flip. The old framebuffers are
 /// let go when the flips that replace them are done, not before: a backend may show a framebuffer until then.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn commit_tail(commit: *mut xen_sys::drm_atomic_commit) {
     // SAFETY: By this file's invariant `commit` is valid and these steps are due, each once, in an order that the helpers allow
     // (`drm_atomic_helper_commit_tail_rpm` has the same).

@@ -41,6 +41,11 @@ pub(super) fn add_files<T: Driver>(dev: &Device<T>) {
     }
 }
 
+/// Shows one file.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn show<T: Driver>(m: *mut bindings::seq_file, _: *mut c_void) -> c_int {
     // SAFETY: DRM calls this with the entry of the file that is read, of a registered device.
     let (dev, file) = unsafe {

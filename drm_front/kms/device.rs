@@ -28,10 +28,7 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    ffi::{
-        c_int,
-        c_void, //
-    },
+    ffi::c_void,
     module::this_module,
     prelude::*,
     sync::{
@@ -53,12 +50,15 @@ use super::{
     pipe::Pipe, //
 };
 
+/// A device's heads, each at an address of its own.
+type Pipes<T> = KVec<Pin<KBox<Pipe<T>>>>;
+
 /// A DRM device, and the driver's and our part of it.
 #[repr(C)]
 pub(crate) struct Device<T: Driver> {
     raw: Opaque<xen_sys::drm_device>,
     driver: UnsafeCell<MaybeUninit<Arc<T>>>,
-    pipes: UnsafeCell<MaybeUninit<KVec<Pin<KBox<Pipe<T>>>>>>,
+    pipes: UnsafeCell<MaybeUninit<Pipes<T>>>,
 }
 
 // SAFETY: DRM devices may be used from any thread, and so may the driver; `pipes` is not written while shared.
@@ -142,6 +142,8 @@ impl<T: Driver> Vtables<T> {
         fops
     };
 
+    // `as_char_ptr` is not const.
+    #[allow(clippy::disallowed_methods)]
     const DRIVER: xen_sys::drm_driver = {
         let mut driver: xen_sys::drm_driver = pin_init::zeroed();
         driver.driver_features = xen_sys::drm_driver_feature_DRIVER_GEM
@@ -273,6 +275,10 @@ impl<T: Driver> Drop for Registration<T> {
 }
 
 /// The last managed action: nothing of DRM uses the driver or the mode objects any more.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn drop_contents<T: Driver>(dev: *mut xen_sys::drm_device, _: *mut c_void) {
     // SAFETY: Called once, with the device of `allocate`, where both were set; nobody uses them any more.
     unsafe {

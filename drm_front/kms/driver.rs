@@ -99,10 +99,8 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     ) -> Result<Self::Buffer>;
 
     /// A framebuffer that shows the top left part of `buffer`. May sleep.
-    fn create_framebuffer(
-        buffer: &Self::Buffer,
-        geometry: FbGeometry,
-    ) -> Result<Self::Framebuffer>;
+    fn create_framebuffer(buffer: &Self::Buffer, geometry: FbGeometry)
+        -> Result<Self::Framebuffer>;
 
     /// The geometry that `buffer` was made with.
     fn geometry(buffer: &Self::Buffer) -> DumbGeometry;

@@ -64,6 +64,10 @@ impl Drop for GemRef {
 }
 
 /// DRM's `fb_create`. DRM has checked the request against the format: planes, sizes, the least pitch.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 pub(super) unsafe extern "C" fn fb_create<T: Driver>(
     dev: *mut xen_sys::drm_device,
     file: *mut xen_sys::drm_file,
@@ -152,6 +156,10 @@ unsafe fn create<T: Driver>(
 }
 
 /// DRM's `destroy`: the last reference is gone.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn destroy<T: Driver>(fb: *mut xen_sys::drm_framebuffer) {
     // SAFETY: By this file's invariants.
     let gem = GemRef(unsafe { (*fb).obj[0] });
@@ -162,4 +170,3 @@ unsafe extern "C" fn destroy<T: Driver>(fb: *mut xen_sys::drm_framebuffer) {
     // The buffer after the framebuffer, in that order.
     drop(gem);
 }
-

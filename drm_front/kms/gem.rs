@@ -158,11 +158,10 @@ impl<T: Driver> Unpublished<T> {
         core::mem::forget(self);
         let mut handle = 0;
         // SAFETY: `file` is the calling client's, `base` a complete object with the reference that its creation gave.
-        let result =
-            to_result(unsafe { xen_sys::drm_gem_handle_create(file, base, &mut handle) });
+        let err = unsafe { xen_sys::drm_gem_handle_create(file, base, &mut handle) };
         // SAFETY: Gives that reference back; the handle has its own. Without a handle this frees the object.
         unsafe { xen_sys::xen_sys_gem_object_put(base) };
-        result.map(|()| handle)
+        to_result(err).map(|()| handle)
     }
 }
 
@@ -188,6 +187,10 @@ unsafe fn release<T: Driver>(object: *mut Object<T>) {
 }
 
 /// DRM's `free`: the last reference is gone.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn free<T: Driver>(obj: *mut xen_sys::drm_gem_object) {
     let object = Object::<T>::container(obj);
     // SAFETY: By this file's invariants an object whose last reference goes has been published: its driver's part is
@@ -200,6 +203,10 @@ unsafe extern "C" fn free<T: Driver>(obj: *mut xen_sys::drm_gem_object) {
 }
 
 /// DRM's `dumb_create`.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 pub(super) unsafe extern "C" fn dumb_create<T: Driver>(
     file: *mut xen_sys::drm_file,
     dev: *mut xen_sys::drm_device,

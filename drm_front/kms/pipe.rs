@@ -243,6 +243,10 @@ impl<T: Driver> Vtables<T> {
 }
 
 /// The plane shows a whole framebuffer, unscaled, over the whole screen, or nothing.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn plane_check<T: Driver>(
     plane: *mut xen_sys::drm_plane,
     commit: *mut xen_sys::drm_atomic_commit,
@@ -288,12 +292,21 @@ unsafe extern "C" fn plane_check<T: Driver>(
 }
 
 /// Everything is done in [`crtc_flush`], where the event is.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn plane_update(
     _plane: *mut xen_sys::drm_plane,
     _commit: *mut xen_sys::drm_atomic_commit,
 ) {
 }
 
+/// Whether the head can show a mode.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn crtc_mode_valid<T: Driver>(
     crtc: *mut xen_sys::drm_crtc,
     mode: *const xen_sys::drm_display_mode,
@@ -309,6 +322,10 @@ unsafe extern "C" fn crtc_mode_valid<T: Driver>(
 }
 
 /// A CRTC that is on shows something.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn crtc_check(
     crtc: *mut xen_sys::drm_crtc,
     commit: *mut xen_sys::drm_atomic_commit,
@@ -324,6 +341,11 @@ unsafe extern "C" fn crtc_check(
     }
 }
 
+/// Turns the head on, with the plane's picture.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn crtc_enable<T: Driver>(
     crtc: *mut xen_sys::drm_crtc,
     commit: *mut xen_sys::drm_atomic_commit,
@@ -339,6 +361,11 @@ unsafe extern "C" fn crtc_enable<T: Driver>(
     }
 }
 
+/// Turns the head off.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn crtc_disable<T: Driver>(
     crtc: *mut xen_sys::drm_crtc,
     commit: *mut xen_sys::drm_atomic_commit,
@@ -364,6 +391,10 @@ unsafe extern "C" fn crtc_disable<T: Driver>(
 }
 
 /// The commit's picture and its event, for a CRTC that is on.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn crtc_flush<T: Driver>(
     crtc: *mut xen_sys::drm_crtc,
     commit: *mut xen_sys::drm_atomic_commit,
@@ -391,6 +422,10 @@ unsafe extern "C" fn crtc_flush<T: Driver>(
 }
 
 /// The vblank timer, in interrupt context.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn crtc_tick<T: Driver>(crtc: *mut xen_sys::drm_crtc) -> bool {
     let pipe = pipe_of!(crtc, crtc);
     pipe.dev().driver().tick(pipe.index);
@@ -398,6 +433,11 @@ unsafe extern "C" fn crtc_tick<T: Driver>(crtc: *mut xen_sys::drm_crtc) -> bool 
     unsafe { xen_sys::drm_crtc_handle_vblank(crtc) }
 }
 
+/// The one mode of the connector.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn connector_modes<T: Driver>(connector: *mut xen_sys::drm_connector) -> c_int {
     let pipe = pipe_of!(connector, connector);
     let size = pipe.dev().driver().mode(pipe.index);
@@ -408,8 +448,15 @@ unsafe extern "C" fn connector_modes<T: Driver>(connector: *mut xen_sys::drm_con
     // SAFETY: DRM probes a connector of a live device, under the mode configuration's mutex. The mode is new, and goes to
     // the connector's list.
     unsafe {
-        let mode =
-            xen_sys::drm_cvt_mode((*connector).dev, width, height, REFRESH, false, false, false);
+        let mode = xen_sys::drm_cvt_mode(
+            (*connector).dev,
+            width,
+            height,
+            REFRESH,
+            false,
+            false,
+            false,
+        );
         if mode.is_null() {
             return 0;
         }
@@ -422,6 +469,11 @@ unsafe extern "C" fn connector_modes<T: Driver>(connector: *mut xen_sys::drm_con
     1
 }
 
+/// Whether the monitor is there.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn connector_detect<T: Driver>(
     connector: *mut xen_sys::drm_connector,
     _ctx: *mut xen_sys::drm_modeset_acquire_ctx,

@@ -10,6 +10,7 @@
 
 use kernel::{
     bindings,
+    ffi::c_long,
     prelude::*,
     sync::{
         atomic::{
@@ -76,7 +77,7 @@ impl Answer {
     /// Waits for the answer, at most for `limit`. Sleeps; a fatal signal ends it, and so does nothing else; it does not hold up the
     /// freezing of tasks.
     pub(crate) fn wait(&self, limit: Jiffies) -> Result<i32, NoAnswer> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX) as _;
+        let limit = c_long::try_from(limit).unwrap_or(c_long::MAX);
         // SAFETY: The queue is initialised, the word outlives the call.
         let left = unsafe {
             xen_sys::xen_sys_wait_nonzero_killable_freezable(

@@ -9,12 +9,12 @@
 
 use kernel::{
     bindings,
+    error::to_result,
     ffi::{
         c_int,
         c_uint,
         c_void, //
     },
-    error::to_result,
     prelude::*,
     sync::Arc, //
 };
@@ -102,14 +102,16 @@ impl<H: Handler> Drop for Channel<H> {
         // SAFETY: By the invariant the interrupt is ours, bound with this very pointer. The call waits for a running
         // handler and closes the port.
         unsafe {
-            xen_sys::unbind_from_irqhandler(
-                self.irq,
-                Arc::as_ptr(&self.handler).cast_mut().cast(),
-            )
+            xen_sys::unbind_from_irqhandler(self.irq, Arc::as_ptr(&self.handler).cast_mut().cast())
         }
     }
 }
 
+/// Calls the handler, and ends the interrupt.
+///
+/// # Safety
+///
+/// The interrupt core's to call, for an interrupt that `Channel::<H>::new` has bound.
 unsafe extern "C" fn trampoline<H: Handler>(
     irq: c_int,
     handler: *mut c_void,

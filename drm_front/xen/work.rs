@@ -8,7 +8,7 @@
 
 use kernel::{
     bindings,
-    prelude::*,
+    ffi::c_int,
     sync::Arc,
     time::Jiffies,
     workqueue::{
@@ -38,7 +38,7 @@ where
     // the kernel's own. Not the plain system queue: on this one nothing runs while tasks are frozen for a save.
     let was_pending = unsafe {
         bindings::mod_delayed_work_on(
-            bindings::wq_misc_consts_WORK_CPU_UNBOUND as _,
+            bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
             bindings::system_freezable_wq,
             raw(item),
             delay,

@@ -218,12 +218,14 @@ impl<T: Driver> Adapter<T> {
 /// loading a module must not.
 pub(crate) struct Registrar<T: Driver>(Arc<Registering<T>>);
 
+type Registered<T> = Pin<KBox<driver::Registration<Adapter<T>>>>;
+
 #[pin_data]
 struct Registering<T: Driver> {
     #[pin]
     work: DelayedWork<Self>,
     #[pin]
-    driver: Mutex<Option<Pin<KBox<driver::Registration<Adapter<T>>>>>>,
+    driver: Mutex<Option<Registered<T>>>,
     module: &'static ThisModule,
 }
 
@@ -287,6 +289,11 @@ pub(crate) fn driver_in_use(name: &CStr, module: &'static ThisModule) -> Result<
         found: bool,
     }
 
+    /// Looks at one device.
+    ///
+    /// # Safety
+    ///
+    /// `bus_for_each_dev`'s to call, with the `Search` that it was given.
     unsafe extern "C" fn examine(dev: *mut bindings::device, search: *mut c_void) -> c_int {
         // SAFETY: The caller below passes a `Search` that nobody else uses until the walk ends.
         let search = unsafe { &mut *search.cast::<Search<'_>>() };
