@@ -21,7 +21,8 @@ use crate::{
 /// The files.
 pub(crate) const FILES: &[DebugfsFile<Display>] = &[
     DebugfsFile {
-        name: c"state",
+        // `state` is DRM's own, with the atomic state.
+        name: c"xen_state",
         show: state,
     },
     DebugfsFile {

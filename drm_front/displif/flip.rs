@@ -160,7 +160,7 @@ impl Flip {
         self.pending.take()
     }
 
-    /// Expects a late event; the oldest that is expected is forgotten for it.
+    /// Expects a late event; if there are too many, the oldest is forgotten.
     fn remember(&mut self, fb: FbCookie) {
         self.given_up.rotate_right(1);
         if let Some(newest) = self.given_up.first_mut() {
@@ -168,13 +168,19 @@ impl Flip {
         }
     }
 
-    /// Whether a late event with this name is expected; not any longer then.
+    /// Whether a late event with this name is expected; not any longer then. The oldest of that name goes.
     fn forget(&mut self, fb_cookie: u64) -> bool {
-        self.given_up
-            .iter_mut()
-            .rev()
-            .find(|entry| entry.is_some_and(|fb| fb.get() == fb_cookie))
-            .and_then(Option::take)
-            .is_some()
+        let is_it = |entry: &Option<FbCookie>| entry.is_some_and(|fb| fb.get() == fb_cookie);
+        let Some(oldest) = self.given_up.iter().rposition(is_it) else {
+            return false;
+        };
+        // The older ones close the gap, so that only a full memory forgets.
+        if let Some(older) = self.given_up.get_mut(oldest..) {
+            older.rotate_left(1);
+        }
+        if let Some(last) = self.given_up.last_mut() {
+            *last = None;
+        }
+        true
     }
 }

@@ -232,7 +232,8 @@ fn dumb_geometry<T: Driver>(
     dev: &Device<T>,
     args: &mut xen_sys::drm_mode_create_dumb,
 ) -> Result<DumbGeometry> {
-    if !matches!(args.bpp, 16 | 24 | 32) || args.width > T::MAX_SIZE || args.height > T::MAX_SIZE {
+    let wanted = matches!(args.bpp, 16 | 24 | 32) && args.flags == 0;
+    if !wanted || args.width > T::MAX_SIZE || args.height > T::MAX_SIZE {
         return Err(EINVAL);
     }
     // SAFETY: `args` is ours, and DRM has checked that it is not absurd.

@@ -99,6 +99,11 @@ impl<T: Driver> Pipe<T> {
                 ptr::null(),
             ))?;
             xen_sys::xen_sys_plane_helper_add(plane, &vtables.plane_helper);
+            // Over black both come to the colours as they are.
+            to_result(xen_sys::drm_plane_create_blend_mode_property(
+                plane,
+                1 << xen_sys::DRM_MODE_BLEND_PREMULTI | 1 << xen_sys::DRM_MODE_BLEND_PIXEL_NONE,
+            ))?;
             xen_sys::drm_plane_enable_fb_damage_clips(plane);
             to_result(xen_sys::drm_crtc_init_with_planes(
                 dev.raw(),
