@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::format::Format;
+use crate::screen::{Pace, Via};
+
+/// Draws, flips and misuses a DRM display, and judges what the kernel answers.
+///
+/// Standard output has JSON lines, one object with one key each; standard error has the reason of each failure.
+/// Exit status: 0 all held, 1 something did not, 2 wrong command line, 3 the device went away (ENODEV).
+#[derive(Debug, Parser)]
+#[command(name = "xen-display-test", version, color = clap::ColorChoice::Never)]
+pub struct Cli {
+    /// Driver whose first device is used
+    #[arg(long, default_value = "xendrm-du", global = true)]
+    pub driver: String,
+    /// Device node, instead of the driver's first device
+    #[arg(long, global = true)]
+    pub device: Option<PathBuf>,
+    /// Leave out what only the PV display driver promises (pitch, formats, sizes), to run on any other driver
+    #[arg(long, global = true)]
+    pub generic: bool,
+    /// Longest time to wait for a flip's event, in seconds
+    #[arg(long, default_value = "12", value_parser = seconds, global = true)]
+    pub timeout: Duration,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text
+        .parse()
+        .map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// Where and how a picture is shown.
+#[derive(Args, Clone, Debug)]
+pub struct Target {
+    /// Connector by name, or "first"
+    #[arg(long, default_value = "first")]
+    pub connector: String,
+    /// Mode as WIDTHxHEIGHT, or "first"
+    #[arg(long, default_value = "first")]
+    pub mode: String,
+    /// Pixel format: a name or a format code
+    #[arg(long, default_value_t = Format::XRGB8888)]
+    pub format: Format,
+    /// Interface to show it by
+    #[arg(long, value_enum, default_value = "legacy")]
+    pub via: Via,
+    /// Keep the last picture until standard input ends or SIGTERM comes
+    #[arg(long)]
+    pub hold: bool,
+}
+
+/// Where a picture comes from in a PRIME test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Direction {
+    /// The display's buffer is read through vgem.
+    Export,
+    /// vgem's buffer is shown on the display.
+    Import,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Describe the device
+    Info,
+    /// Show a test card
+    Card {
+        #[command(flatten)]
+        target: Target,
+        /// Which of the cards
+        #[arg(long, default_value_t = 0)]
+        variant: u32,
+        /// Only list the formats that the plane takes
+        #[arg(long, conflicts_with = "all_formats")]
+        list_formats: bool,
+        /// Show the card in every format, waiting for a line on standard input after each
+        #[arg(long)]
+        all_formats: bool,
+    },
+    /// Flip between two cards and judge every event
+    Flips {
+        #[command(flatten)]
+        target: Target,
+        /// Flips
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+        count: u64,
+        /// Do not let atomic commits wait (PAGE_FLIP never waits)
+        #[arg(long)]
+        nonblock: bool,
+    },
+    /// Flip until SIGTERM, with a line a second
+    FlipForever {
+        #[command(flatten)]
+        target: Target,
+        /// Go on after errors other than ENODEV
+        #[arg(long)]
+        survive: bool,
+    },
+    /// Show different cards on every connected connector: head i has the variants 2i and 2i+1
+    Heads {
+        #[command(flatten)]
+        target: Target,
+        /// Flips on each head
+        #[arg(long, default_value_t = 0)]
+        flips: u64,
+    },
+    /// Switch the output off and on, through every mode unless one is named
+    Modes {
+        #[command(flatten)]
+        target: Target,
+        /// Times
+        #[arg(long, default_value_t = 10)]
+        loops: u32,
+    },
+    /// Put the output to sleep and wake it, by the DPMS and the ACTIVE property
+    Dpms {
+        #[command(flatten)]
+        target: Target,
+        /// Times for each property
+        #[arg(long, default_value_t = 10)]
+        loops: u32,
+    },
+    /// Change the shown buffer in place and announce it by DIRTYFB
+    Dirtyfb {
+        #[command(flatten)]
+        target: Target,
+        /// Cards to draw after the first, variants 1, 2, ...
+        #[arg(long, default_value_t = 1)]
+        changes: u32,
+        /// Wait for a line on standard input before each change
+        #[arg(long)]
+        step: bool,
+    },
+    /// Share a buffer with vgem by PRIME and check the picture (vgem must be loaded)
+    Vgem {
+        #[command(flatten)]
+        target: Target,
+        /// Whose buffer it is
+        #[arg(long, value_enum, default_value = "export")]
+        direction: Direction,
+        /// Which of the cards
+        #[arg(long, default_value_t = 0)]
+        variant: u32,
+    },
+    /// Give every ioctl bad arguments and compare the errno
+    Errors {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Create, map, write and destroy buffers of random sizes
+    Buffers {
+        /// Buffers
+        #[arg(long, default_value_t = 100)]
+        rounds: u32,
+        /// Largest buffer in bytes
+        #[arg(long, default_value_t = 8 << 20)]
+        max_bytes: u64,
+        /// Seed of the sizes; each run with one seed does the same
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// End without freeing any of the buffers: the kernel must
+        #[arg(long)]
+        leave: bool,
+    },
+}
+
+/// The pace of `--nonblock`.
+pub fn pace(nonblock: bool) -> Pace {
+    if nonblock {
+        Pace::Nonblocking
+    } else {
+        Pace::Blocking
+    }
+}
