@@ -68,6 +68,7 @@ pub(crate) struct Dbuf {
     pub(crate) geometry: DumbGeometry,
     /// The bytes that it really has: whole pages.
     pub(crate) size: u64,
+    pages: KVVec<PageRef>,
     #[pin]
     grants: Mutex<Option<Grants>>,
     #[pin]
@@ -83,6 +84,17 @@ struct Grants {
     buffer: GrantedBuffer,
 }
 
+impl Grants {
+    fn new(peer: DomId, pages: &KVVec<PageRef>) -> Result<Self> {
+        let mut granted = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
+        for page in pages {
+            granted.push(page.clone(), GFP_KERNEL)?;
+        }
+        let buffer = GrantedBuffer::new(peer, granted)?;
+        Ok(Self { peer, buffer })
+    }
+}
+
 impl Dbuf {
     fn new(
         cookies: &Cookies,
@@ -91,13 +103,14 @@ impl Dbuf {
         pages: KVVec<PageRef>,
     ) -> Result<Arc<Self>> {
         let size = u64::try_from(pages.len())?.saturating_mul(kernel::page::PAGE_SIZE as u64);
-        let buffer = GrantedBuffer::new(peer, pages)?;
+        let grants = Grants::new(peer, &pages)?;
         Arc::pin_init(
             pin_init!(Self {
                 cookie: DbufCookie::new(cookies.next()),
                 geometry,
                 size,
-                grants <- new_mutex!(Some(Grants { peer, buffer })),
+                pages,
+                grants <- new_mutex!(Some(grants)),
                 remote <- Remote::new(),
             }),
             GFP_KERNEL,
@@ -117,18 +130,15 @@ impl Dbuf {
 
     /// The request that makes it known to `session`; grants the pages anew when the backend's domain is another one.
     fn enter_request(&self, session: &DisplaySession) -> Result<Request, CallError> {
-        let mut grants = self.grants.lock();
-        if let Some(old) = grants.take_if(|grants| grants.peer != session.peer) {
-            let pages = old.buffer.pages().map_err(CallError::Unsent)?;
-            drop(old);
-            *grants = Some(Grants {
-                peer: session.peer,
-                buffer: GrantedBuffer::new(session.peer, pages).map_err(CallError::Unsent)?,
-            });
-        }
-        let Some(grants) = &*grants else {
-            return Err(CallError::Unsent(ENOSPC));
+        let mut slot = self.grants.lock();
+        let kept = slot.take_if(|grants| grants.peer == session.peer);
+        // Others are revoked first: there may be no room for both.
+        drop(slot.take());
+        let grants = match kept {
+            Some(grants) => grants,
+            None => Grants::new(session.peer, &self.pages).map_err(CallError::Unsent)?,
         };
+        let gref_directory = slot.insert(grants).buffer.directory_reference();
         Ok(Request::DbufCreate {
             dbuf: self.cookie,
             width: self.geometry.width,
@@ -137,7 +147,7 @@ impl Dbuf {
             // Exactly what the geometry says: some backends compute the number of pages from it.
             buffer_sz: u32::try_from(self.geometry.size).map_err(|_| CallError::Unsent(EINVAL))?,
             req_alloc: false,
-            gref_directory: grants.buffer.directory_reference(),
+            gref_directory,
             data_ofs: 0,
         })
     }
@@ -181,12 +191,14 @@ pub(crate) struct Fb {
 }
 
 impl Fb {
-    /// Makes it known to the backend, if there is one, and waits for that. Its buffer is known already.
+    /// Makes it known to the backend, if there is one, and waits for that; its buffer first, since a new session may not
+    /// know that one yet.
     ///
     /// # Errors
     ///
     /// [`CallError`], logged.
     pub(crate) fn enter(&self, display: &Display) -> Result<(), CallError> {
+        self.dbuf.enter(display)?;
         let request = Request::FbAttach {
             dbuf: self.dbuf.cookie,
             fb: self.cookie,

@@ -2,8 +2,8 @@
 
 //! The display: what lives as long as the xenbus device, or as its last open file, and outlives every session.
 //!
-//! Lock order: [`Display::drm`] > DRM's locks > a head's `shown` > a remote's `presence` > the registries > [`CurrentSession`] >
-//! locks of interrupts.
+//! Lock order: [`Display::connection`] and [`Display::drm`] > DRM's locks > a head's `shown` > [`Display::collecting`] > a remote's
+//! `presence` > the registries > [`CurrentSession`] > locks of interrupts.
 
 use kernel::{
     alloc::KVVec,
@@ -27,6 +27,7 @@ use kernel::{
         Monotonic, //
     },
     workqueue::{
+        self,
         impl_has_delayed_work,
         new_delayed_work,
         DelayedWork, //
@@ -47,7 +48,8 @@ use crate::{
         message::{
             Errno,
             FbCookie,
-            Operation, //
+            Operation,
+            Status, //
         },
         state::Phase, //
     },
@@ -64,7 +66,10 @@ use crate::{
         event::FlipEvent, //
     },
     log_limit::LogLimit,
-    remote::Registry,
+    remote::{
+        Object,
+        Registry, //
+    },
     session::{
         CallError,
         Session,
@@ -122,13 +127,12 @@ impl CurrentSession {
         drop(before);
     }
 
-    /// Forgets `session`, which has turned out to be dead, unless there is another one already.
-    pub(crate) fn forget(&self, session: &Arc<DisplaySession>) {
-        let dead = self
-            .session
+    /// Whether it is still this one.
+    pub(crate) fn is_current(&self, session: &Arc<DisplaySession>) -> bool {
+        self.session
             .lock()
-            .take_if(|current| Arc::ptr_eq(current, session));
-        drop(dead);
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, session))
     }
 }
 
@@ -171,6 +175,8 @@ pub(crate) struct Display {
     pub(crate) monitors: SpinLockIrq<Monitors>,
     /// How often a call of user space has waited for the backend.
     pub(crate) waits: Atomic<u64>,
+    #[pin]
+    collecting: Mutex<()>,
     #[pin]
     log: LogLimit,
     #[pin]
@@ -218,6 +224,7 @@ impl Display {
                     alone_since: None,
                 }),
                 waits: Atomic::new(0),
+                collecting <- new_mutex!(()),
                 log <- LogLimit::new(),
                 work <- new_delayed_work!("xen_display"),
                 work_open <- new_spinlock_irq!(true),
@@ -233,14 +240,17 @@ impl Display {
 
     /// Lets the work item (`keeper`) run soon. May be called in interrupts.
     pub(crate) fn schedule(this: &Arc<Self>) {
-        Self::schedule_after(this, 0);
+        let open = this.work_open.lock();
+        if *open {
+            work::schedule(this, 0);
+        }
     }
 
-    /// Lets the work item run after `delay`, whatever was said before.
+    /// Lets the work item run after `delay`, or earlier if that was asked for.
     pub(crate) fn schedule_after(this: &Arc<Self>, delay: Jiffies) {
         let open = this.work_open.lock();
         if *open {
-            work::schedule(this, delay);
+            let _ = workqueue::system_freezable().enqueue_delayed(this.clone(), delay);
         }
     }
 
@@ -257,17 +267,30 @@ impl Display {
             Self::schedule(this);
         } else {
             // No session comes any more: they can go at once.
-            this.forget_retired();
+            this.collect();
         }
     }
 
-    /// Lets go of retired objects when there is no session, and none comes.
-    pub(crate) fn forget_retired(&self) {
-        // Without a session nothing has to be asked.
-        let _ = self.fbs.leave(None);
-        let _ = self.dbufs.leave(None);
-        self.fbs.collect(None);
-        self.dbufs.collect(None);
+    /// Asks the backend, if there is one, to forget the retired objects, and lets go of those that it has forgotten. Waits for it.
+    /// Tells whether some remain.
+    pub(crate) fn collect(&self) -> bool {
+        let _one_at_a_time = self.collecting.lock();
+        // A framebuffer goes when no head shows it any more, a buffer after its framebuffers: all on one ring, so in this order.
+        let asked = self
+            .fbs
+            .leave(&self.session, |fb| {
+                self.heads.iter().any(|head| head.uses(fb.cookie))
+            })
+            .and_then(|()| {
+                self.dbufs.leave(&self.session, |dbuf| {
+                    self.fbs
+                        .iter()
+                        .any(|fb| fb.dbuf_cookie() == dbuf.cookie && fb.remote().is_in_use())
+                })
+            });
+        let fbs = self.fbs.collect(&self.session);
+        let dbufs = self.dbufs.collect(&self.session);
+        asked.is_err() || fbs || dbufs
     }
 
     /// The backend has not done what a request asked for.
@@ -315,18 +338,28 @@ impl Display {
     }
 
     /// Ends the session, and forgets one that was only published.
-    pub(crate) fn drop_session(this: &Arc<Self>) {
-        let published = this.connection.lock().published.take();
-        drop(published);
+    pub(crate) fn drop_session(this: &Arc<Self>, connection: &mut Connection) {
+        drop(connection.published.take());
         this.kill_session();
         Self::schedule(this);
     }
 
-    /// Leaves a backend that breaks the rules. It is free to start again.
-    pub(crate) fn disconnect(&self) {
-        self.kill_session();
-        self.connection.lock().phase = Phase::Closing;
-        self.dev.switch_state(xenbus::CLOSED);
+    /// Leaves a backend that breaks the rules in `session`. It is free to start again.
+    pub(crate) fn disconnect(&self, session: &Arc<DisplaySession>) {
+        let mut connection = self.connection.lock();
+        if connection.phase == Phase::Connected && self.session.is_current(session) {
+            self.kill_session();
+            connection.phase = Phase::Closing;
+            self.dev.switch_state(xenbus::CLOSED);
+        }
+    }
+
+    fn configure(this: &Arc<Self>, pipe: usize, fb: Option<&Arc<Fb>>) {
+        if let Some(head) = this.head(pipe) {
+            if head.configure(fb, this.session.get().as_deref()) {
+                Self::schedule(this);
+            }
+        }
     }
 
     fn head(&self, index: usize) -> Option<&Head> {
@@ -352,14 +385,19 @@ impl Sink for Display {
         }
     }
 
-    fn config_refused(this: &Arc<Self>, connector: usize, errno: Errno) {
-        if let Some(head) = this.head(connector) {
-            head.set_link_bad();
+    fn config_answered(this: &Arc<Self>, connector: usize, fb: Option<FbCookie>, status: Status) {
+        let Some(head) = this.head(connector) else {
+            return;
+        };
+        if let Err(errno) = status {
             warn_limited!(
                 this,
                 "{head}: the backend refused SET_CONFIG: errno {}\n",
                 errno.get()
             );
+        }
+        if head.configured(fb, status.is_ok()) {
+            head.set_link_bad();
             Self::schedule(this);
         }
     }
@@ -432,22 +470,18 @@ impl kms::driver::Driver for Display {
         self.mode(pipe) == size
     }
 
-    fn enable(&self, pipe: usize, fb: &FbHandle) {
-        if let Some(head) = self.head(pipe) {
-            head.configure(Some(fb.fb()), self.session.get().as_deref());
-        }
+    fn enable(this: &Arc<Self>, pipe: usize, fb: &FbHandle) {
+        Self::configure(this, pipe, Some(fb.fb()));
     }
 
-    fn disable(&self, pipe: usize) {
-        if let Some(head) = self.head(pipe) {
-            head.configure(None, self.session.get().as_deref());
-        }
+    fn disable(this: &Arc<Self>, pipe: usize) {
+        Self::configure(this, pipe, None);
     }
 
-    fn flip(&self, pipe: usize, fb: &FbHandle, event: Option<FlipEvent>) {
-        if let Some(head) = self.head(pipe) {
-            if let Err(e) = head.flip(fb.fb(), event, self.session.get().as_deref()) {
-                self.refused(Operation::PageFlip, e);
+    fn flip(this: &Arc<Self>, pipe: usize, fb: &FbHandle, event: Option<FlipEvent>) {
+        if let Some(head) = this.head(pipe) {
+            if let Err(e) = head.flip(fb.fb(), event, this.session.get().as_deref()) {
+                this.refused(Operation::PageFlip, e);
             }
         }
     }

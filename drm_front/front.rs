@@ -20,7 +20,10 @@ use kernel::{
 };
 
 use crate::{
-    display::Display,
+    display::{
+        Connection,
+        Display, //
+    },
     displif::{
         config,
         state::{
@@ -64,12 +67,13 @@ impl xenbus::Driver for Front {
 
     fn resume(_dev: &Device<Bound>, data: Pin<&Arc<Display>>) -> Result {
         let display = &data;
-        Display::drop_session(display);
+        let mut connection = display.connection.lock();
+        Display::drop_session(display, &mut connection);
         for dbuf in display.dbufs.iter() {
             dbuf.void_grants();
         }
         // xenbus has set our state to Initialising.
-        display.connection.lock().phase = Phase::Unconnected;
+        connection.phase = Phase::Unconnected;
         Ok(())
     }
 
@@ -143,29 +147,30 @@ fn read_heads(dev: &Device<Core<'_>>) -> Result<KVec<Pin<KBox<Head>>>> {
 
 /// Does what the backend's state asks for, step after step.
 fn connect(dev: &Device<Bound>, display: &Arc<Display>, backend: BackendState) {
+    // Held all the time: what is said in XenStore and the phase belong together, and `keeper` may want to leave the session.
+    let mut connection = display.connection.lock();
     if dev.state() == xenbus::CLOSING {
         // The guest shuts down, and waits for this device.
         if backend != BackendState::Connected {
-            Display::drop_session(display);
+            Display::drop_session(display, &mut connection);
             dev.closed();
         }
         return;
     }
     loop {
-        let phase = display.connection.lock().phase;
-        let action = step(phase, backend);
+        let action = step(connection.phase, backend);
         match action {
             Action::Ignore => return,
             Action::Publish => {
-                if let Err(e) = publish(dev, display) {
+                if let Err(e) = publish(dev, display, &mut connection) {
                     dev_err!(dev, "the backend cannot be connected to: {e:?}\n");
                     return;
                 }
             }
-            Action::GoLive => go_live(dev, display),
+            Action::GoLive => go_live(dev, display, &mut connection),
             Action::Drop => {
                 dev_info!(dev, "the backend is gone ({})\n", backend.name());
-                Display::drop_session(display);
+                Display::drop_session(display, &mut connection);
                 dev.closed();
             }
             Action::RestartUnlessDetached if is_being_detached(dev) => return,
@@ -173,38 +178,37 @@ fn connect(dev: &Device<Bound>, display: &Arc<Display>, backend: BackendState) {
                 dev.switch_state(xenbus::INITIALISING);
             }
         }
-        display.connection.lock().phase = action.phase_after(phase);
+        connection.phase = action.phase_after(connection.phase);
     }
 }
 
 /// Whether the toolstack takes the device away: it waits to see the backend stay in Closed.
 fn is_being_detached(dev: &Device<Bound>) -> bool {
-    !matches!(dev.read_otherend(c"online"), Ok(text) if text.as_bytes() == b"1")
+    match dev.read_otherend(c"online") {
+        Ok(text) => text.as_bytes() == b"0",
+        Err(e) => e == ENOENT,
+    }
 }
 
-fn publish(dev: &Device<Bound>, display: &Arc<Display>) -> Result {
+fn publish(dev: &Device<Bound>, display: &Arc<Display>, connection: &mut Connection) -> Result {
     let offered = read_optional(dev.read_otherend(c"versions"))?;
     let version = config::choose_version(offered.as_ref().map(|text| text.as_bytes()));
-    let generation = {
-        let mut connection = display.connection.lock();
-        connection.sessions = connection.sessions.saturating_add(1);
-        connection.sessions
-    };
+    connection.sessions = connection.sessions.saturating_add(1);
     let session = Session::new(
-        generation,
+        connection.sessions,
         dev.otherend_id(),
         version,
         display.heads.len(),
         display,
     )?;
     dev.write_all(&session.nodes()?)?;
-    display.connection.lock().published = Some(Arc::new(session, GFP_KERNEL)?);
+    connection.published = Some(Arc::new(session, GFP_KERNEL)?);
     dev.switch_state(xenbus::INITIALISED);
     Ok(())
 }
 
-fn go_live(dev: &Device<Bound>, display: &Arc<Display>) {
-    let session = display.connection.lock().published.take();
+fn go_live(dev: &Device<Bound>, display: &Arc<Display>, connection: &mut Connection) {
+    let session = connection.published.take();
     if let Some(session) = &session {
         dev_info!(
             dev,
@@ -242,5 +246,5 @@ fn unbind(dev: &Device<Bound>, display: &Arc<Display>) {
     }
     drop(published);
     drop(session);
-    display.forget_retired();
+    display.collect();
 }

@@ -38,8 +38,7 @@ use crate::{
         },
         message::{
             Config,
-            FbCookie,
-            Request, //
+            FbCookie, //
         }, //
     },
     kms::{
@@ -60,11 +59,17 @@ struct Shown {
     told: u64,
 }
 
-/// A flip that the backend has been asked for.
+/// What the backend has been asked for, and what it has done.
 struct FlipState {
     flip: Flip,
     event: Option<FlipEvent>,
     since: Instant<Monotonic>,
+    /// The framebuffer that the backend shows, as it has said itself.
+    screen: Option<FbCookie>,
+    /// The framebuffer of a SET_CONFIG that is not answered.
+    asked: Option<FbCookie>,
+    /// Whether a refused SET_CONFIG has been reported since the last one that was not.
+    reported: bool,
 }
 
 /// A head.
@@ -99,6 +104,9 @@ impl Head {
                 flip: Flip::new(),
                 event: None,
                 since: Instant::now(),
+                screen: None,
+                asked: None,
+                reported: false,
             }),
             link_bad: Atomic::new(false),
         })
@@ -112,15 +120,18 @@ impl Head {
         }
     }
 
-    /// Turns it on, with `fb`; or off. Without a session that is only noted.
-    pub(crate) fn configure(&self, fb: Option<&Arc<Fb>>, session: Option<&DisplaySession>) {
+    /// Turns it on, with `fb`; or off. Without a session that is only noted. Tells whether [`Self::replay`] has to tell the
+    /// session.
+    pub(crate) fn configure(&self, fb: Option<&Arc<Fb>>, session: Option<&DisplaySession>) -> bool {
         let mut shown = self.shown.lock();
         shown.fb = fb.cloned();
         if fb.is_none() {
             self.give_up_flip();
         }
-        if let Some(session) = session.filter(|session| shown.told == session.generation) {
-            self.tell(&mut shown, session);
+        match session {
+            Some(session) if shown.told == session.generation => !self.tell(&mut shown, session),
+            Some(_) => true,
+            None => false,
         }
     }
 
@@ -129,34 +140,63 @@ impl Head {
         let mut shown = self.shown.lock();
         if shown.told != session.generation {
             // No event of an older session comes any more.
-            self.give_up_flip();
-            self.flip.lock().flip.reset();
+            self.session_lost();
+            self.flip.lock().reported = false;
             shown.told = session.generation;
             if shown.fb.is_some() {
-                self.tell(&mut shown, session);
+                return self.tell(&mut shown, session);
             }
         }
-        shown.told == session.generation
+        true
     }
 
     /// The session is gone: nothing more comes for a flip under way.
     pub(crate) fn session_lost(&self) {
         self.give_up_flip();
+        let mut state = self.flip.lock();
+        state.flip.reset();
+        state.screen = None;
+        state.asked = None;
     }
 
-    /// Sends the configuration; if that cannot be now it is left to [`Self::replay`].
-    fn tell(&self, shown: &mut Shown, session: &DisplaySession) {
-        let request = Request::SetConfig(shown.fb.as_ref().map(|fb| Config {
+    /// Sends the configuration; if that cannot be now it is left to [`Self::replay`]. Tells whether it could.
+    fn tell(&self, shown: &mut Shown, session: &DisplaySession) -> bool {
+        let config = shown.fb.as_ref().map(|fb| Config {
             fb: fb.cookie,
             x: 0,
             y: 0,
             width: fb.geometry.width,
             height: fb.geometry.height,
             bpp: u32::from(fb.geometry.cpp).wrapping_mul(8),
-        }));
-        if session.set_config(self.index, &request).is_err() {
+        });
+        self.flip.lock().asked = config.as_ref().map(|config| config.fb);
+        let sent = session.set_config(self.index, config).is_ok();
+        if !sent {
             shown.told = 0;
         }
+        sent
+    }
+
+    /// The backend has answered a SET_CONFIG. Tells whether a refusal is to be reported: once, until one is accepted, since
+    /// user space answers a report by setting the mode again. In interrupt context.
+    pub(crate) fn configured(&self, fb: Option<FbCookie>, accepted: bool) -> bool {
+        let mut state = self.flip.lock();
+        if state.asked == fb {
+            state.asked = None;
+        }
+        if accepted || fb.is_none() {
+            state.screen = fb;
+            state.reported = false;
+            false
+        } else {
+            !core::mem::replace(&mut state.reported, true)
+        }
+    }
+
+    /// Whether the backend may be showing this framebuffer, or be about to.
+    pub(crate) fn uses(&self, fb: FbCookie) -> bool {
+        let state = self.flip.lock();
+        [state.screen, state.asked, state.flip.pending()].contains(&Some(fb))
     }
 
     /// Shows `fb` on a head that is on. `event` is let go when the backend says that it is on the screen, or soon when there is
@@ -196,8 +236,12 @@ impl Head {
     pub(crate) fn flip_done(&self, fb_cookie: u64) {
         let event = {
             let mut state = self.flip.lock();
+            let pending = state.flip.pending();
             match state.flip.event(fb_cookie) {
-                FlipOutcome::Done | FlipOutcome::DoneMismatch => state.event.take(),
+                FlipOutcome::Done | FlipOutcome::DoneMismatch => {
+                    state.screen = pending;
+                    state.event.take()
+                }
                 FlipOutcome::Stray => None,
             }
         };

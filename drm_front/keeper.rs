@@ -7,7 +7,6 @@
 //! alone, so none of these ever race with each other.
 
 use kernel::{
-    prelude::*,
     sync::Arc,
     time::{
         msecs_to_jiffies,
@@ -31,8 +30,8 @@ use crate::{
     session::CallError, //
 };
 
-/// When retired objects are looked at again.
-const COLLECT_AGAIN: Msecs = 1_000;
+/// When it is looked again after what is left.
+const AGAIN: Msecs = 1_000;
 
 impl WorkItem for Display {
     type Pointer = Arc<Self>;
@@ -40,70 +39,68 @@ impl WorkItem for Display {
     fn run(this: Arc<Self>) {
         if let Some(session) = this.session.get() {
             if session.is_broken() {
-                this.disconnect();
+                this.disconnect(&session);
             }
         }
-        let mut again = this.update_monitors();
+        let monitors = this.update_monitors();
+        let mut again = false;
         if let Some(session) = this.session.get() {
-            take_into_use(&this, &session);
+            again |= replay(&this, &session);
+            again |= !is_registered(&this);
         }
-        let remain = collect(&this);
+        again |= this.collect();
         this.report_links();
-        if remain {
-            let delay = msecs_to_jiffies(COLLECT_AGAIN);
-            again = Some(again.map_or(delay, |other| other.min(delay)));
-        }
-        if let Some(delay) = again {
+
+        let again = again.then(|| msecs_to_jiffies(AGAIN));
+        if let Some(delay) = [again, monitors].into_iter().flatten().min() {
             Display::schedule_after(&this, delay);
         }
     }
 }
 
-/// Tells `session` what it has not been told yet.
-fn take_into_use(this: &Arc<Display>, session: &DisplaySession) {
-    if replay(this, session).is_err() {
-        return;
-    }
+/// Registers the DRM device, at the first session. Tells whether there is one.
+fn is_registered(this: &Arc<Display>) -> bool {
     if this.drm.lock().is_some() {
-        return;
+        return true;
     }
     match Registration::new((*this.dev).as_ref(), this.clone()) {
-        Ok(registration) => *this.drm.lock() = Some(registration),
-        Err(e) => dev_err!(this.dev, "no DRM device: {e:?}\n"),
+        Ok(registration) => {
+            *this.drm.lock() = Some(registration);
+            true
+        }
+        Err(e) => {
+            warn_limited!(this, "the DRM device cannot be registered: {e:?}\n");
+            false
+        }
     }
 }
 
-fn replay(this: &Display, session: &DisplaySession) -> Result<(), CallError> {
-    for dbuf in this.dbufs.iter().filter(|dbuf| !dbuf.remote().is_retired()) {
-        dbuf.enter(this)?;
-    }
-    for fb in this.fbs.iter().filter(|fb| !fb.remote().is_retired()) {
-        fb.enter(this)?;
+/// Tells `session` of all live objects, and of what the heads show, if it does not know yet. Tells whether something is left to
+/// be told. What the backend refuses is not asked for again.
+fn replay(this: &Display, session: &DisplaySession) -> bool {
+    let dbufs = this
+        .dbufs
+        .iter()
+        .filter(|dbuf| !dbuf.remote().is_retired())
+        .map(|dbuf| dbuf.enter(this));
+    let fbs = this
+        .fbs
+        .iter()
+        .filter(|fb| !fb.remote().is_retired())
+        .map(|fb| fb.enter(this));
+    let mut again = false;
+    for result in Iterator::chain(dbufs, fbs) {
+        match result {
+            Ok(()) | Err(CallError::Refused(_)) => {}
+            Err(CallError::Full | CallError::Unsent(_)) => again = true,
+            // A silent backend is not to be waited for once for every object.
+            Err(CallError::TimedOut | CallError::Killed | CallError::Lost) => return true,
+        }
     }
     for head in &this.heads {
-        if head
-            .shown()
-            .is_some_and(|fb| !fb.remote().is_known(session.generation))
-        {
-            head.set_link_bad();
-        }
-        head.replay(session);
+        again |= !head.replay(session);
     }
-    Ok(())
-}
-
-/// Looks after retired objects. Tells whether some remain.
-fn collect(this: &Display) -> bool {
-    let session = this.session.get();
-    let session = session.as_deref();
-    // Framebuffers before their buffers: on one ring, so in this order.
-    let asked = this
-        .fbs
-        .leave(session)
-        .and_then(|()| this.dbufs.leave(session));
-    let fbs = this.fbs.collect(session);
-    let dbufs = this.dbufs.collect(session);
-    asked.is_err() || fbs || dbufs
+    again
 }
 
 impl Display {

@@ -33,8 +33,10 @@ use crate::{
     }, //
 };
 
-/// Slots of the first ring that are left for flips and for user space when retired objects are taken back.
-const RESERVE: usize = 8;
+/// Slots of the first ring that user space's calls leave to its head's modes and flips.
+const CALL_RESERVE: usize = 4;
+/// Slots that are left to all of these when retired objects are taken back.
+const LEAVE_RESERVE: usize = 8;
 
 /// What a backend that knows an object has been told last.
 enum Presence {
@@ -72,9 +74,9 @@ impl Remote {
         self.retired.load(Relaxed)
     }
 
-    /// Whether the session of `generation` knows it.
-    pub(crate) fn is_known(&self, generation: u64) -> bool {
-        matches!(&*self.presence.lock(), Presence::Known(g) if *g == generation)
+    /// Whether a session may still use it other than by forgetting it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(&*self.presence.lock(), Presence::Known(_))
     }
 
     /// A word for debugfs.
@@ -110,14 +112,16 @@ impl Remote {
                 _ => return Ok(()),
             }
             let result = session
-                .start(&request(&session)?, 0)
+                .start(&request(&session)?, CALL_RESERVE)
                 .and_then(|pending| session.finish(&pending));
             match result {
                 Ok(()) => {
                     *presence = Presence::Known(session.generation);
                     return Ok(());
                 }
-                Err(CallError::Lost) => sessions.forget(&session),
+                // Its end is the keeper's business; if there is a new one already, it is to be told.
+                Err(CallError::Lost) if sessions.is_current(&session) => return Ok(()),
+                Err(CallError::Lost) => {}
                 Err(e) => {
                     if matches!(e, CallError::TimedOut | CallError::Killed) {
                         // It may still be executed.
@@ -129,46 +133,41 @@ impl Remote {
         }
     }
 
-    /// Asks the session, without waiting, to forget a retired object. Tells whether something is still to be waited for.
-    fn leave(
-        &self,
-        session: Option<&DisplaySession>,
-        request: &Request,
-    ) -> Result<bool, CallError> {
+    /// Asks the session, without waiting, to forget a retired object.
+    fn leave(&self, sessions: &CurrentSession, request: &Request) -> Result<(), CallError> {
         let mut presence = self.presence.lock();
-        let current = session.map(|session| session.generation);
+        // Read under the lock: no session that is newer can know the object.
+        let session = sessions.get();
+        let current = session.as_ref().map(|session| session.generation);
         match &*presence {
             Presence::Known(generation) if current == Some(*generation) => {}
             Presence::Leaving(generation, _) | Presence::Late(generation, _)
                 if current == Some(*generation) =>
             {
-                return Ok(true);
+                return Ok(());
             }
             // The session that knew it is gone, and with it all that it had mapped, or soon.
             _ => {
                 *presence = Presence::Gone;
-                return Ok(false);
+                return Ok(());
             }
         }
         let Some(session) = session else {
-            return Ok(false);
+            return Ok(());
         };
-        match session.start(request, RESERVE) {
-            Ok(pending) => {
-                *presence = Presence::Leaving(session.generation, pending);
-                Ok(true)
-            }
-            Err(CallError::Lost) => {
-                *presence = Presence::Gone;
-                Ok(false)
-            }
-            Err(e) => Err(e),
-        }
+        *presence = match session.start(request, LEAVE_RESERVE) {
+            Ok(pending) => Presence::Leaving(session.generation, pending),
+            Err(CallError::Lost) => Presence::Gone,
+            Err(e) => return Err(e),
+        };
+        Ok(())
     }
 
     /// Waits until the session has answered [`Self::leave`]. Tells whether the object is gone.
-    fn left(&self, session: Option<&DisplaySession>) -> bool {
+    fn left(&self, sessions: &CurrentSession) -> bool {
         let mut presence = self.presence.lock();
+        let session = sessions.get();
+        let session = session.as_deref();
         let (generation, result) = match (&*presence, session) {
             (Presence::Gone, _) => return true,
             (Presence::Leaving(g, pending), Some(session)) if *g == session.generation => {
@@ -241,25 +240,31 @@ impl<T: Object> Registry<T> {
         object.remote().retired.store(true, Relaxed);
     }
 
-    /// Asks `session`, if any, to forget the retired objects.
+    /// Asks the current session, if any, to forget those retired objects that nothing `holds`.
     ///
     /// # Errors
     ///
     /// [`CallError::Full`]: some have to be asked for later.
-    pub(crate) fn leave(&self, session: Option<&DisplaySession>) -> Result<(), CallError> {
-        for object in self.iter().filter(|object| object.remote().is_retired()) {
-            object.remote().leave(session, &object.leave_request())?;
+    pub(crate) fn leave(
+        &self,
+        sessions: &CurrentSession,
+        holds: impl Fn(&T) -> bool,
+    ) -> Result<(), CallError> {
+        for object in self.iter() {
+            if object.remote().is_retired() && !holds(&object) {
+                object.remote().leave(sessions, &object.leave_request())?;
+            }
         }
         Ok(())
     }
 
     /// Waits for the answers to [`Self::leave`], and lets go what is gone. Tells whether retired objects remain.
-    pub(crate) fn collect(&self, session: Option<&DisplaySession>) -> bool {
+    pub(crate) fn collect(&self, sessions: &CurrentSession) -> bool {
         let mut index = 0;
         let mut remain = false;
         while let Some(object) = self.get(index) {
             let retired = object.remote().is_retired();
-            if retired && object.remote().left(session) {
+            if retired && object.remote().left(sessions) {
                 // Let go outside the lock: its memory may take a while.
                 let removed = self.remove(&object);
                 drop(removed);

@@ -10,7 +10,6 @@
 use kernel::{
     new_spinlock_irq,
     prelude::*,
-    static_lock_class,
     str::CString,
     sync::{
         Arc,
@@ -32,6 +31,7 @@ use crate::{
             EventRing, //
         },
         message::{
+            Config,
             Errno,
             Event,
             FbCookie,
@@ -100,8 +100,8 @@ pub(crate) trait Sink: Send + Sync + Sized + 'static {
     fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64);
     /// The backend has refused a PG_FLIP.
     fn flip_refused(this: &Arc<Self>, connector: usize, fb: FbCookie, errno: Errno);
-    /// The backend has refused a SET_CONFIG.
-    fn config_refused(this: &Arc<Self>, connector: usize, errno: Errno);
+    /// The backend has answered a SET_CONFIG that turned the head on with `fb`, or off.
+    fn config_answered(this: &Arc<Self>, connector: usize, fb: Option<FbCookie>, status: Status);
     /// A request that nobody waited for any more has been answered.
     fn late_answer(this: &Arc<Self>);
     /// The backend has broken the rules of a ring: nothing more comes from it.
@@ -174,7 +174,7 @@ impl Pending {
 enum Waiter {
     Call(Arc<Answer>),
     Flip(FbCookie),
-    Config,
+    Config(Option<FbCookie>),
 }
 
 struct RingState {
@@ -202,8 +202,8 @@ impl<S: Sink> Requests<S> {
             (Some(Waiter::Flip(fb)), Err(errno)) => {
                 S::flip_refused(&self.sink, self.connector, fb, errno)
             }
-            (Some(Waiter::Config), Err(errno)) => {
-                S::config_refused(&self.sink, self.connector, errno)
+            (Some(Waiter::Config(fb)), status) => {
+                S::config_answered(&self.sink, self.connector, fb, status)
             }
             _ => {}
         }
@@ -463,8 +463,7 @@ impl<S: Sink> Session<S> {
     ///
     /// [`CallError::Full`], [`CallError::Lost`], [`CallError::Unsent`].
     pub(crate) fn start(&self, request: &Request, reserve: usize) -> Result<Pending, CallError> {
-        let answer = Arc::pin_init(Answer::new(static_lock_class!()), GFP_KERNEL)
-            .map_err(CallError::Unsent)?;
+        let answer = Arc::pin_init(Answer::new(), GFP_KERNEL).map_err(CallError::Unsent)?;
         let ticket = self.submit(0, request, reserve, Waiter::Call(answer.clone()))?;
         Ok(Pending {
             answer,
@@ -488,6 +487,8 @@ impl<S: Sink> Session<S> {
             Err(why) => {
                 if let Some(link) = self.links.get(pending.connector) {
                     let requests = link.requests.handler();
+                    // It may lie there, and only its notification be lost.
+                    requests.handle();
                     requests.ring.lock().ring.abandon(pending.ticket);
                 }
                 // It may have come just now.
@@ -509,13 +510,19 @@ impl<S: Sink> Session<S> {
             .map(|_| ())
     }
 
-    /// Sends a SET_CONFIG; a refusal goes to the sink.
+    /// Sends a SET_CONFIG; its answer goes to the sink.
     ///
     /// # Errors
     ///
     /// [`CallError::Full`], [`CallError::Lost`].
-    pub(crate) fn set_config(&self, connector: usize, request: &Request) -> Result<(), CallError> {
-        self.submit(connector, request, 0, Waiter::Config)
+    pub(crate) fn set_config(
+        &self,
+        connector: usize,
+        config: Option<Config>,
+    ) -> Result<(), CallError> {
+        let fb = config.as_ref().map(|config| config.fb);
+        let request = Request::SetConfig(config);
+        self.submit(connector, &request, 0, Waiter::Config(fb))
             .map(|_| ())
     }
 
@@ -526,11 +533,12 @@ impl<S: Sink> Session<S> {
         }
     }
 
-    /// Whether some ring of it is dead.
+    /// Whether the backend has broken the rules of some ring.
     pub(crate) fn is_broken(&self) -> bool {
-        self.links
-            .iter()
-            .any(|link| link.requests.handler().ring.lock().ring.is_dead())
+        self.links.iter().any(|link| {
+            let requests = link.requests.handler().ring.lock();
+            requests.ring.counters().bad_producers != 0
+        })
     }
 
     /// What debugfs shows of the connectors' rings.

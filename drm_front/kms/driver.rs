@@ -115,13 +115,13 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     fn mode_valid(&self, pipe: usize, size: ModeSize) -> bool;
 
     /// Turns the head on, showing `fb`. In a commit: may sleep for memory, waits for nobody.
-    fn enable(&self, pipe: usize, fb: &Self::Framebuffer);
+    fn enable(this: &Arc<Self>, pipe: usize, fb: &Self::Framebuffer);
 
     /// Turns the head off; a pending flip's event is let go. In a commit.
-    fn disable(&self, pipe: usize);
+    fn disable(this: &Arc<Self>, pipe: usize);
 
     /// Shows `fb`, or shows it again, on a head that is on. `event` is let go when it is on the screen. In a commit.
-    fn flip(&self, pipe: usize, fb: &Self::Framebuffer, event: Option<FlipEvent>);
+    fn flip(this: &Arc<Self>, pipe: usize, fb: &Self::Framebuffer, event: Option<FlipEvent>);
 
     /// A frame's time has passed on a head whose vertical blank somebody waits for. In interrupt context.
     fn tick(&self, pipe: usize);

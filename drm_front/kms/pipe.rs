@@ -44,6 +44,9 @@ const FIXED: u32 = 16;
 /// The refresh rate of the vblank timer, in Hz.
 const REFRESH: c_int = 60;
 
+/// The refresh rates that user space may set, in Hz.
+const REFRESH_RANGE: core::ops::RangeInclusive<c_int> = 20..=240;
+
 /// A head.
 #[repr(C)]
 pub(super) struct Pipe<T: Driver> {
@@ -318,8 +321,12 @@ unsafe extern "C" fn crtc_mode_valid<T: Driver>(
 ) -> xen_sys::drm_mode_status {
     let pipe = pipe_of!(crtc, crtc);
     // SAFETY: DRM passes a valid mode.
-    let size = size(unsafe { &*mode });
-    if pipe.dev().driver().mode_valid(pipe.index, size) {
+    let (mode, refresh) = unsafe { (&*mode, xen_sys::drm_mode_vrefresh(mode)) };
+    // The vblank timer runs at the mode's rate, whatever user space has made of it.
+    let progressive =
+        mode.flags & (xen_sys::DRM_MODE_FLAG_INTERLACE | xen_sys::DRM_MODE_FLAG_DBLSCAN) == 0;
+    let timed = progressive && REFRESH_RANGE.contains(&refresh);
+    if timed && pipe.dev().driver().mode_valid(pipe.index, size(mode)) {
         xen_sys::drm_mode_status_MODE_OK
     } else {
         xen_sys::drm_mode_status_MODE_BAD
@@ -362,7 +369,7 @@ unsafe extern "C" fn crtc_enable<T: Driver>(
         Pipe::<T>::visible_fb(xen_sys::xen_sys_new_plane_state(commit, pipe.plane.get()))
     };
     if let Some(fb) = fb {
-        pipe.dev().driver().enable(pipe.index, fb);
+        T::enable(pipe.dev().driver(), pipe.index, fb);
     }
 }
 
@@ -377,7 +384,7 @@ unsafe extern "C" fn crtc_disable<T: Driver>(
 ) {
     let pipe = pipe_of!(crtc, crtc);
     // Lets an event of an earlier flip go, if there is one; `drm_crtc_vblank_off` delivers it.
-    pipe.dev().driver().disable(pipe.index);
+    T::disable(pipe.dev().driver(), pipe.index);
     // SAFETY: DRM disables a CRTC of `commit`, that was on.
     unsafe { xen_sys::drm_crtc_vblank_off(crtc) };
     // SAFETY: As above. A commit that leaves the CRTC on (a new mode) delivers its event in the flush.
@@ -421,7 +428,7 @@ unsafe extern "C" fn crtc_flush<T: Driver>(
     // SAFETY: See above.
     match unsafe { Pipe::<T>::visible_fb(plane_state) } {
         // The mode was set with this picture: it is there already, and the event goes with the next vertical blank.
-        Some(fb) if !modeset => pipe.dev().driver().flip(pipe.index, fb, event),
+        Some(fb) if !modeset => T::flip(pipe.dev().driver(), pipe.index, fb, event),
         _ => drop(event),
     }
 }

@@ -6,19 +6,15 @@
 //!
 //! # Invariants
 //!
-//! `word` is 0 until the answer is there, and does not change after that.
+//! `word` is 0 until the answer is there, and does not change after that; `done` is completed after `word` is set.
 
 use kernel::{
     bindings,
-    ffi::c_long,
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed,
-            Release, //
-        },
-        LockClassKey, //
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
     },
     time::Jiffies,
     types::Opaque, //
@@ -37,32 +33,30 @@ pub(crate) enum NoAnswer {
 #[pin_data]
 pub(crate) struct Answer {
     #[pin]
-    queue: Opaque<bindings::wait_queue_head_t>,
+    done: Opaque<bindings::completion>,
     word: Atomic<i32>,
 }
 
-// SAFETY: Wait queues may be used from any thread.
+// SAFETY: Completions may be used from any thread.
 unsafe impl Send for Answer {}
 // SAFETY: As above.
 unsafe impl Sync for Answer {}
 
 impl Answer {
     /// A place without an answer.
-    pub(crate) fn new(key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+    pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            // SAFETY: `slot` is pinned memory of ours; name and key are static.
-            queue <- Opaque::ffi_init(|slot| unsafe {
-                bindings::__init_waitqueue_head(slot, c"xen_answer".as_char_ptr(), key.as_ptr())
-            }),
+            // SAFETY: `slot` is pinned memory of ours.
+            done <- Opaque::ffi_init(|slot| unsafe { bindings::init_completion(slot) }),
             word: Atomic::new(0),
         })
     }
 
     /// Gives the answer, and wakes whoever waits. May be called in interrupts. Only the first counts.
     pub(crate) fn give(&self, answer: i32) {
-        if self.word.cmpxchg(0, answer, Release).is_ok() {
+        if self.word.cmpxchg(0, answer, Full).is_ok() {
             // SAFETY: Initialised by `new`.
-            unsafe { xen_sys::xen_sys_wake_up_all(self.queue.get()) };
+            unsafe { bindings::complete_all(self.done.get()) };
         }
     }
 
@@ -74,18 +68,11 @@ impl Answer {
         }
     }
 
-    /// Waits for the answer, at most for `limit`. Sleeps; a fatal signal ends it, and so does nothing else; it does not hold up the
-    /// freezing of tasks.
+    /// Waits for the answer, at most for `limit`. Sleeps; besides the answer and the limit only a fatal signal ends it.
     pub(crate) fn wait(&self, limit: Jiffies) -> Result<i32, NoAnswer> {
-        let limit = c_long::try_from(limit).unwrap_or(c_long::MAX);
-        // SAFETY: The queue is initialised, the word outlives the call.
-        let left = unsafe {
-            xen_sys::xen_sys_wait_nonzero_killable_freezable(
-                self.queue.get(),
-                self.word.as_ptr(),
-                limit,
-            )
-        };
+        // SAFETY: Initialised by `new`.
+        let left =
+            unsafe { bindings::wait_for_completion_killable_timeout(self.done.get(), limit) };
         match self.get() {
             Some(answer) => Ok(answer),
             None if left == 0 => Err(NoAnswer::TimedOut),

@@ -204,8 +204,11 @@ impl Granted {
             let mut reserve = Reserve::new(batch)?;
             for page in pages.by_ref().take(batch) {
                 let grant = reserve.grant(peer, page)?;
-                // Cannot fail: the room was made above. If it did, the grant would stay, and so would its page.
-                ending.grants.push(grant, GFP_KERNEL)?;
+                // Cannot fail: the room was made above. If it did, the page would stay with its grant, for ever.
+                if let Err(e) = ending.grants.push_within_capacity(grant) {
+                    core::mem::forget(e);
+                    return Err(ENOMEM);
+                }
             }
         }
         Ok(granted)
@@ -219,11 +222,6 @@ impl Granted {
     /// The addresses of the pages in the kernel's own map, in order.
     pub(super) fn addresses(&self) -> impl Iterator<Item = *mut u8> + '_ {
         self.grants().iter().map(|grant| grant.page.address())
-    }
-
-    /// References of their own to the pages, in order.
-    pub(super) fn pages(&self) -> impl Iterator<Item = PageRef> + '_ {
-        self.grants().iter().map(|grant| grant.page.clone())
     }
 
     fn grants(&self) -> &[Grant] {

@@ -68,19 +68,6 @@ impl GrantedBuffer {
         self.directory.references().next().unwrap_or(0)
     }
 
-    /// References of their own to the buffer's pages, in order.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM`.
-    pub(crate) fn pages(&self) -> Result<KVVec<PageRef>> {
-        let mut pages = KVVec::new();
-        for page in self.data.pages() {
-            pages.push(page, GFP_KERNEL)?;
-        }
-        Ok(pages)
-    }
-
     /// How many grants the buffer takes, the directory's included.
     pub(crate) fn grants(&self) -> usize {
         self.data

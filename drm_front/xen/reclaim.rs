@@ -23,6 +23,7 @@ use kernel::{
         Msecs, //
     },
     workqueue::{
+        self,
         impl_has_delayed_work,
         new_delayed_work,
         DelayedWork,
@@ -92,7 +93,8 @@ impl WorkItem for Worker {
         }
         state.waiting = waiting;
         if state.waiting.is_some() {
-            work::schedule(&this, msecs_to_jiffies(state.next_try));
+            let _ = workqueue::system_freezable()
+                .enqueue_delayed(this.clone(), msecs_to_jiffies(state.next_try));
             let next_try = state.next_try.saturating_mul(2).min(LAST_TRY);
             if next_try == LAST_TRY && state.next_try != LAST_TRY {
                 pr_warn!(

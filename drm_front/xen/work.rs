@@ -27,7 +27,10 @@ fn raw<T: HasDelayedWork<T>>(item: &Arc<T>) -> *mut bindings::delayed_work {
     work.cast()
 }
 
-/// Lets `item` run after `delay`, whatever was said before. May be called in interrupts.
+/// Lets `item` run after `delay`, whatever was said before. May be called in interrupts. Never beside [`cancel`].
+///
+/// An item that schedules itself again uses `enqueue_delayed` of the `kernel` crate instead: a run that was asked for meanwhile is
+/// not put off by that.
 pub(crate) fn schedule<T>(item: &Arc<T>, delay: Jiffies)
 where
     T: WorkItem<Pointer = Arc<T>> + HasDelayedWork<T>,

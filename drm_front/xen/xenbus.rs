@@ -49,6 +49,7 @@ use kernel::{
     },
     types::Opaque,
     workqueue::{
+        self,
         impl_has_delayed_work,
         new_delayed_work,
         DelayedWork,
@@ -263,7 +264,8 @@ impl<T: Driver> Registrar<T> {
             }),
             GFP_KERNEL,
         )?;
-        work::schedule(&registering, 0);
+        // Not a queue that tasks' freezing waits for.
+        let _ = workqueue::system_unbound().enqueue_delayed(registering.clone(), 0);
         Ok(Self(registering))
     }
 }

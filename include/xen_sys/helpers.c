@@ -5,8 +5,6 @@
  */
 
 #include <linux/mm.h>
-#include <linux/sched.h>
-#include <linux/wait.h>
 
 #include <drm/drm_atomic.h>
 #include <drm/drm_crtc.h>
@@ -91,25 +89,6 @@ struct xenbus_transaction xen_sys_xbt_nil(void)
 	return XBT_NIL;
 }
 
-
-/* Returns the jiffies left (at least 1), 0 when time is up, or -ERESTARTSYS when the task is being killed. */
-long xen_sys_wait_nonzero_killable_freezable(struct wait_queue_head *wq, const int *word, long timeout)
-{
-	/* The name is the macros' own. */
-	long __ret = timeout;
-
-	might_sleep();
-	if (!___wait_cond_timeout(smp_load_acquire(word)))
-		__ret = ___wait_event(*wq, ___wait_cond_timeout(smp_load_acquire(word)),
-				      (TASK_KILLABLE | TASK_FREEZABLE), 0, timeout,
-				      __ret = schedule_timeout(__ret));
-	return __ret;
-}
-
-void xen_sys_wake_up_all(struct wait_queue_head *wq)
-{
-	wake_up_all(wq);
-}
 
 void xen_sys_gem_object_get(struct drm_gem_object *obj)
 {
