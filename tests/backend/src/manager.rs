@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+//! All guest devices of this domain, and the signals of the process.
+
+use crate::device::Device;
+use crate::report::{Complaints, say};
+use crate::session::Environment;
+use crate::xenstore::Store;
+use anyhow::Result;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+/// Relative to this domain's own directory.
+const ROOT: &str = "backend/vdispl";
+/// Everything is looked at so often even if no hint comes.
+const IDLE: Duration = Duration::from_secs(1);
+/// While a session is about to end.
+const BUSY: Duration = Duration::from_millis(20);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Looks after all devices.
+pub struct Manager {
+    store: Store,
+    environment: Arc<Environment>,
+    stats_file: Option<PathBuf>,
+    devices: Vec<Device>,
+    complaints: Complaints,
+}
+
+enum Wake {
+    Look,
+    Snapshot,
+    End,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    user: Signal,
+}
+
+impl Manager {
+    /// Watches for devices.
+    ///
+    /// # Errors
+    ///
+    /// XenStore's.
+    pub async fn new(environment: Arc<Environment>, stats_file: Option<PathBuf>) -> Result<Self> {
+        let store = Store::open().await?;
+        store.watch(ROOT).await?;
+        Ok(Manager {
+            store,
+            environment,
+            stats_file,
+            devices: Vec::new(),
+            complaints: Complaints::new("XenStore"),
+        })
+    }
+
+    /// Serves all devices until the process is told to end (SIGTERM or SIGINT), then leaves them closed.
+    ///
+    /// # Errors
+    ///
+    /// XenStore is gone, or the figures cannot be written.
+    pub async fn run(mut self) -> Result<()> {
+        let mut signals = Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            user: signal(SignalKind::user_defined1())?,
+        };
+        self.look().await?;
+        say!("ready");
+        loop {
+            match self.sleep(&mut signals).await? {
+                Wake::Look => self.look().await?,
+                Wake::Snapshot => {
+                    self.devices.iter().for_each(Device::snapshot);
+                    self.write_stats()?;
+                }
+                Wake::End => break,
+            }
+        }
+        self.shut_down().await?;
+        self.environment.stats.print();
+        self.write_stats()
+    }
+
+    async fn sleep(&mut self, signals: &mut Signals) -> Result<Wake> {
+        let pause = if self.devices.iter().any(Device::is_stopping) {
+            BUSY
+        } else {
+            IDLE
+        };
+        // Only waiting is cut short here; requests to XenStore never are.
+        tokio::select! {
+            hint = self.store.hint() => hint.map(|()| Wake::Look),
+            () = self.environment.session_ended.notified() => Ok(Wake::Look),
+            () = sleep(pause) => Ok(Wake::Look),
+            _ = signals.user.recv() => Ok(Wake::Snapshot),
+            _ = signals.terminate.recv() => Ok(Wake::End),
+            _ = signals.interrupt.recv() => Ok(Wake::End),
+        }
+    }
+
+    /// Looks for new devices, and at all that are known.
+    async fn look(&mut self) -> Result<()> {
+        for domid in self.numbers(ROOT).await? {
+            let guest = format!("{ROOT}/{domid}");
+            for number in self.numbers(&guest).await? {
+                let directory = format!("{guest}/{number}");
+                if !self.devices.iter().any(|device| device.is_at(&directory)) {
+                    self.devices.push(Device::new(
+                        domid,
+                        number,
+                        directory,
+                        self.environment.clone(),
+                    ));
+                }
+            }
+        }
+        for device in &mut self.devices {
+            // One device's trouble is not the others'. A XenStore that is gone shows above.
+            if let Err(error) = device.poll(&self.store).await {
+                self.complaints
+                    .line(format!("{device} cannot be looked after: {error:#}"));
+            }
+        }
+        self.devices.retain(|device| !device.is_gone());
+        Ok(())
+    }
+
+    async fn numbers(&self, path: &str) -> Result<Vec<u32>> {
+        let names = self.store.list(path).await?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    async fn shut_down(&mut self) -> Result<()> {
+        let end = Instant::now() + SHUTDOWN_TIMEOUT;
+        while Instant::now() < end {
+            for device in &mut self.devices {
+                if !device.is_down() {
+                    device.shut_down(&self.store).await?;
+                }
+            }
+            if self.devices.iter().all(Device::is_down) {
+                return Ok(());
+            }
+            sleep(BUSY).await;
+        }
+        say!("some guests are still connected: their pages are unmapped by the kernel");
+        Ok(())
+    }
+
+    fn write_stats(&self) -> Result<()> {
+        self.stats_file
+            .as_deref()
+            .map_or(Ok(()), |file| self.environment.stats.write(file))
+    }
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Where pictures go.
+
+pub mod capture;
+pub mod kms;
+mod png_writer;
+
+use crate::buffer::Framebuffer;
+use crate::refusal::Refusal;
+use crate::stats::HeadName;
+use anyhow::Result;
+use std::time::Instant;
+
+/// When an accepted flip is on the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completion {
+    /// It is.
+    Now,
+    /// At this time.
+    At(Instant),
+    /// When the [`FlipDone`] of the head is called.
+    OnEvent,
+}
+
+/// Called, from any thread, when a flip that was to complete by an event has done so.
+pub type FlipDone = Box<dyn Fn() + Send + Sync>;
+
+/// What a picture is shown as: a part of a framebuffer, from its first pixel on.
+#[derive(Clone, Copy)]
+pub struct Picture<'a> {
+    /// The guest's pixels.
+    pub framebuffer: &'a Framebuffer,
+    /// Pixels; not more than the framebuffer has.
+    pub width: u32,
+    /// Lines; not more than the framebuffer has.
+    pub height: u32,
+}
+
+/// A kind of output, for all guests.
+pub trait Output: Send + Sync {
+    /// Takes up a connector of a guest.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing to show this connector on.
+    fn open(&self, name: &HeadName, flip_done: FlipDone) -> Result<Box<dyn Head>>;
+}
+
+/// The output of one connector; dropping it lets go of everything.
+pub trait Head: Send {
+    /// Sets the mode to the picture's size and shows it.
+    ///
+    /// # Errors
+    ///
+    /// EINVAL: not a mode of this output. Others: it did not work; what was shown before is shown on.
+    fn set_config(&mut self, picture: Picture<'_>) -> Result<(), Refusal>;
+
+    /// Shows another picture of the size that was set. Not called before the last flip is complete.
+    ///
+    /// # Errors
+    ///
+    /// It did not work; what was shown before is shown on.
+    fn flip(&mut self, picture: Picture<'_>) -> Result<Completion, Refusal>;
+
+    /// Shows nothing.
+    fn off(&mut self);
+
+    /// Writes what `picture` holds now to a file, if this output is one of files.
+    ///
+    /// # Errors
+    ///
+    /// The picture cannot be read.
+    fn snapshot(&mut self, picture: Picture<'_>) -> Result<()>;
+}
