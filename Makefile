@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# For the lab: QEMU, Xen, Dom0 and guests. Needs a Debian 12 or 13 machine and root; Documentation/lab.md tells more.
+# The modules are built by Kbuild, which the kernel's own makefiles read.
+
+LAB := tests/lab/enter
+FRONT ?= rust
+KVER ?=
+ONLY ?=
+
+common := --front $(FRONT) $(if $(KVER),--kver '$(KVER)')
+only := $(if $(ONLY),--only '$(ONLY)')
+
+help:
+	@echo 'make demo         show the stack at work; pictures go to out/demo'
+	@echo 'make check        the tests of every landing; logs go to out/check'
+	@echo 'make check-full   all tests, with those that take long'
+	@echo 'make list         the names of the tests'
+	@echo 'make module       build xen_drm_front.ko and say where it is'
+	@echo 'make prepare      fetch and build all that the others need'
+	@echo 'make try RUN=...  run a command line in a guest with a display'
+	@echo 'make shell        a shell in the Debian 13 root that all is built in'
+	@echo
+	@echo 'ONLY=NAME         only the tests whose name is or contains NAME'
+	@echo 'FRONT=c           with the C frontend of the stock kernel, as a reference'
+	@echo 'KVER=RELEASE      for another Debian kernel'
+	@echo 'LAB_CACHE=DIR     where what is fetched and built is kept (about 12 GB)'
+
+demo:
+	@$(LAB) demo $(common)
+
+check:
+	@$(LAB) check $(common) $(only)
+
+check-full:
+	@$(LAB) check --full $(common) $(only)
+
+list:
+	@$(LAB) list
+
+module:
+	@$(LAB) module $(common)
+
+prepare:
+	@$(LAB) prepare $(common)
+
+try:
+	@$(LAB) try $(common) '$(RUN)'
+
+shell:
+	@$(LAB) --shell
+
+clean:
+	rm -rf out
+
+.PHONY: help demo check check-full list module prepare try shell clean

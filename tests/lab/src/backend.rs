@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The backend in Dom0.
+
+use crate::link::Domain;
+use crate::link::Ended;
+use crate::link::Job;
+use crate::machine::Machine;
+use crate::oracle::picture::Picture;
+use crate::paths::outside;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Where the backend shows guests' pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// PNG and JSON files in the share.
+    Capture,
+    /// Dom0's display.
+    Screen,
+}
+
+/// Time for anything that the backend does at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running backend.
+pub struct Backend {
+    job: Job,
+    output: Output,
+}
+
+/// A line of the capture's log.
+#[derive(Debug, Deserialize)]
+pub struct Record {
+    /// "set_config", "flip" or "off".
+    pub event: String,
+    /// What was shown.
+    pub picture: Option<PictureRecord>,
+}
+
+/// A picture in the capture's log.
+#[derive(Debug, Deserialize)]
+pub struct PictureRecord {
+    /// CRC-32 of the picture as 8-bit RGB.
+    pub crc32: String,
+}
+
+/// What the backend counted.
+#[derive(Debug, Deserialize)]
+pub struct Figures {
+    /// CPU time that it used.
+    pub cpu_seconds: f64,
+    /// Its heads.
+    pub heads: Vec<HeadFigures>,
+}
+
+/// What the backend counted for a head.
+#[derive(Debug, Deserialize)]
+pub struct HeadFigures {
+    /// The guest's name.
+    pub guest: String,
+    /// Flips.
+    pub flips: u64,
+    /// Flips per second, from the first to the last.
+    pub flips_per_second: f64,
+}
+
+impl Backend {
+    /// Start the backend and wait until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// When it ends or does not get ready.
+    pub fn start(machine: &mut Machine, output: Output) -> Result<Self> {
+        let output_option = match output {
+            Output::Capture => "capture:/lab/capture",
+            Output::Screen => "kms:/dev/dri/card0",
+        };
+        let command = format!("exec /lab/bin/xen-displ-backend --output {output_option} --stats /lab/backend.json");
+        let job = machine.link.spawn(Domain::Zero, &command)?;
+        machine.link.wait_output(job, "ready", PATIENCE).context("the backend did not get ready")?;
+        Ok(Self { job, output })
+    }
+
+    /// Where it shows pictures.
+    pub fn output(&self) -> Output {
+        self.output
+    }
+
+    /// All that it has said.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended, or Dom0 does not answer.
+    pub fn said(&self, machine: &mut Machine) -> Result<String> {
+        machine.link.output(self.job)
+    }
+
+    /// Ask it to end, and wait.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, or reports a failure.
+    pub fn stop(self, machine: &mut Machine) -> Result<Ended> {
+        machine.link.signal(self.job, 15)?;
+        let ended = machine.link.wait(self.job, PATIENCE).context("the backend did not end")?;
+        ensure!(ended.status == 0, "the backend ended with {}: {}", ended.status, ended.stderr.trim());
+        Ok(ended)
+    }
+
+    /// End it without a chance to tidy up.
+    ///
+    /// # Errors
+    ///
+    /// When Dom0 does not answer.
+    pub fn kill(self, machine: &mut Machine) -> Result<()> {
+        machine.link.signal(self.job, 9)?;
+        machine.link.wait(self.job, PATIENCE)?;
+        Ok(())
+    }
+
+    /// What it has counted so far.
+    ///
+    /// # Errors
+    ///
+    /// When it does not write its figures.
+    pub fn figures(&self, machine: &mut Machine) -> Result<Figures> {
+        let file = machine.share().join("backend.json");
+        self.ask_for(machine, &file)?;
+        let end = Instant::now() + PATIENCE;
+        loop {
+            // It may be half written yet.
+            match serde_json::from_slice(&std::fs::read(&file)?) {
+                Ok(figures) => return Ok(figures),
+                Err(error) if Instant::now() >= end => return Err(error).context("the backend's figures"),
+                Err(_) => std::thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    }
+
+    /// The picture that a guest's connector (by its unique id) has now, and its file.
+    ///
+    /// # Errors
+    ///
+    /// When the backend writes none: the connector is off, or its output is not a capture.
+    pub fn picture(&self, machine: &mut Machine, guest: &str, unique_id: &str) -> Result<(Picture, PathBuf)> {
+        let file = machine.share().join(format!("capture/{guest}-{unique_id}-now.png"));
+        self.ask_for(machine, &file)?;
+        Ok((Picture::read(&file)?, file))
+    }
+
+    /// Make it write a file.
+    fn ask_for(&self, machine: &mut Machine, file: &PathBuf) -> Result<()> {
+        if file.exists() {
+            std::fs::remove_file(file)?;
+        }
+        machine.link.signal(self.job, 10)?;
+        let end = Instant::now() + PATIENCE;
+        while !file.exists() {
+            ensure!(Instant::now() < end, "the backend wrote no {}", outside(file));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+/// All that the capture's log has of a guest's connector.
+///
+/// # Errors
+///
+/// When there is no log, or a line of it is unreadable.
+pub fn records(machine: &Machine, guest: &str, unique_id: &str) -> Result<Vec<Record>> {
+    let file = machine.share().join(format!("capture/{guest}-{unique_id}.jsonl"));
+    let text = std::fs::read_to_string(&file).with_context(|| outside(&file))?;
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("{}: {line}", outside(&file)))).collect()
+}

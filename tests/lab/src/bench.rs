@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a scenario works with: a machine, a guest with its driver loaded, and a backend.
+
+use crate::backend::Backend;
+use crate::backend::Output;
+use crate::cli::Front;
+use crate::guest::Config;
+use crate::guest::Guest;
+use crate::guest::Kind;
+use crate::kernel::Kernel;
+use crate::link::Ended;
+use crate::link::Job;
+use crate::link::tail;
+use crate::machine::Ingredients;
+use crate::machine::Machine;
+use crate::oracle::card::card;
+use crate::oracle::picture::Picture;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Time for anything in a guest that takes no time by itself.
+pub const SHORT: Duration = Duration::from_secs(90);
+
+/// A safety net for whatever draws or flips for a while under emulation.
+pub const LONG: Duration = Duration::from_secs(300);
+
+/// A connector of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Connector {
+    /// Its name for the toolstack and the backend.
+    pub unique_id: &'static str,
+    /// Its name in the guest's kernel.
+    pub name: &'static str,
+    /// In pixels.
+    pub width: u32,
+    /// In pixels.
+    pub height: u32,
+}
+
+impl Connector {
+    fn in_xl_cfg(&self) -> String {
+        format!("{}:{}x{}", self.unique_id, self.width, self.height)
+    }
+}
+
+/// What a guest is given to show pictures on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Setting {
+    /// The backend's output.
+    pub output: Output,
+    /// The guest's connectors.
+    pub connectors: &'static [Connector],
+}
+
+/// How to load the driver under test.
+pub struct Driver {
+    front: Front,
+    command: String,
+}
+
+impl Driver {
+    /// The driver that the guests are to use.
+    ///
+    /// # Errors
+    ///
+    /// When the module cannot be read.
+    pub fn new(front: Front, ingredients: &Ingredients) -> Result<Self> {
+        let command = match &ingredients.module {
+            None => "modprobe drm_xen_front".to_owned(),
+            Some(module) => insert_command(&ingredients.kernel, module)?,
+        };
+        Ok(Self { front, command })
+    }
+
+    /// Load it, and wait for its display.
+    ///
+    /// # Errors
+    ///
+    /// When it is refused, or no display appears.
+    pub fn load(&self, machine: &mut Machine, guest: &Guest) -> Result<()> {
+        guest.run_ok(machine, &self.command, SHORT).context("the driver cannot be loaded")?;
+        let wait = "for i in $(seq 300); do [ -e /dev/dri/card0 ] && exit; sleep 0.1; done; echo 'there is no /dev/dri/card0'; exit 1";
+        guest.run_ok(machine, wait, SHORT).context("the driver made no display")?;
+        Ok(())
+    }
+}
+
+fn insert_command(kernel: &Kernel, module: &Path) -> Result<String> {
+    let needs = kernel.needs_of(module)?;
+    let name = module.file_name().unwrap_or_default().to_string_lossy();
+    let before = if needs.is_empty() { String::new() } else { format!("modprobe -a {} && ", needs.join(" ")) };
+    Ok(format!("{before}insmod /opt/lab/{name}"))
+}
+
+/// A scenario's bench.
+pub struct Bench<'a> {
+    /// Xen and Dom0.
+    pub machine: &'a mut Machine,
+    /// The guest.
+    pub guest: &'a Guest,
+    /// The backend that runs, if one does.
+    pub backend: &'a mut Option<Backend>,
+    /// What the guest was given.
+    pub setting: Setting,
+    /// The driver, for further guests.
+    pub driver: &'a Driver,
+    /// For what a failure leaves to look at.
+    pub out: &'a Path,
+}
+
+impl Bench<'_> {
+    /// The frontend under test.
+    pub fn front(&self) -> Front {
+        self.driver.front
+    }
+
+    /// The guest's connector by its number.
+    ///
+    /// # Errors
+    ///
+    /// When the setting has fewer.
+    pub fn connector(&self, index: usize) -> Result<Connector> {
+        self.setting.connectors.get(index).copied().context("the setting has too few connectors for this scenario")
+    }
+
+    /// Run a command in the guest that must succeed.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, or takes more than [`LONG`].
+    pub fn sh(&mut self, command: &str) -> Result<String> {
+        self.guest.run_ok(self.machine, command, LONG)
+    }
+
+    /// Run the guest's test program; every check in it must hold.
+    ///
+    /// # Errors
+    ///
+    /// When one does not, with those that failed.
+    pub fn test(&mut self, arguments: &str) -> Result<String> {
+        let ended = self.guest.run(self.machine, &format!("xen-display-test {arguments}"), LONG)?;
+        self.judge(arguments, ended)
+    }
+
+    fn judge(&self, arguments: &str, ended: Ended) -> Result<String> {
+        std::fs::write(self.out.join("test.jsonl"), &ended.stdout)?;
+        if ended.status != 0 {
+            bail!("xen-display-test {arguments} ended with {}:\n{}", ended.status, tail(&ended.stderr, 12));
+        }
+        Ok(ended.stdout)
+    }
+
+    /// Start the guest's test program and wait until it shows a picture.
+    ///
+    /// # Errors
+    ///
+    /// When it ends before.
+    pub fn show(&mut self, arguments: &str) -> Result<Job> {
+        let job = self.guest.spawn(self.machine, &format!("exec xen-display-test {arguments}"))?;
+        self.machine.link.wait_output(job, "\"shown\"", SHORT).with_context(|| format!("xen-display-test {arguments}"))?;
+        Ok(job)
+    }
+
+    /// Tell a program that shows something to end; every check in it must have held.
+    ///
+    /// # Errors
+    ///
+    /// When one did not.
+    pub fn end(&mut self, job: Job) -> Result<String> {
+        self.machine.link.signal(job, 15)?;
+        let ended = self.machine.link.wait(job, SHORT)?;
+        self.judge("(held)", ended)
+    }
+
+    /// The running backend.
+    ///
+    /// # Errors
+    ///
+    /// When a scenario stopped it and did not start it again.
+    pub fn backend(&self) -> Result<&Backend> {
+        self.backend.as_ref().context("no backend runs")
+    }
+
+    /// A connector's picture as the backend sees it, or, for Dom0's display, as its viewer sees it.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn picture(&mut self, guest: &str, connector: Connector) -> Result<Picture> {
+        let output = self.backend()?.output();
+        match (output, self.backend.as_ref()) {
+            (Output::Capture, Some(backend)) => Ok(backend.picture(self.machine, guest, connector.unique_id)?.0),
+            _ => {
+                let file = self.out.join("screen.png");
+                self.machine.screenshot(&file)?;
+                Picture::read(&file)
+            }
+        }
+    }
+
+    /// Check that a connector shows a test card.
+    ///
+    /// # Errors
+    ///
+    /// When it shows another picture; the picture and its differences are kept.
+    pub fn expect_card(&mut self, connector: Connector, variant: u32, format: &str) -> Result<()> {
+        let name = self.guest.config.name.clone();
+        self.expect_card_of(&name, connector, variant, format)
+    }
+
+    /// The same, of a guest by its name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::expect_card`].
+    pub fn expect_card_of(&mut self, guest: &str, connector: Connector, variant: u32, format: &str) -> Result<()> {
+        let expected = card(connector.width, connector.height, variant, format)?;
+        let stem = format!("{guest}-{}-{format}-{variant}", connector.unique_id);
+        let diff = self.out.join(format!("{stem}-diff.png"));
+        // Dom0's display follows a flip a little later.
+        let end = Instant::now() + Duration::from_secs(10);
+        loop {
+            let picture = self.picture(guest, connector)?;
+            match picture.compare(&expected.picture, expected.tolerance, &diff) {
+                Ok(()) => {
+                    if diff.exists() {
+                        std::fs::remove_file(diff)?;
+                    }
+                    return Ok(());
+                }
+                Err(error) if Instant::now() >= end => {
+                    picture.write(&self.out.join(format!("{stem}-got.png")))?;
+                    expected.picture.write(&self.out.join(format!("{stem}-expected.png")))?;
+                    return Err(error).with_context(|| format!("card {variant} in {format} on {}", connector.unique_id));
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(300)),
+            }
+        }
+    }
+}
+
+/// The values of all lines of one kind that the guest's test program has printed.
+pub fn lines_of(said: &str, kind: &str) -> Vec<Value> {
+    said.lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter_map(|mut value| value.get_mut(kind).map(Value::take))
+        .collect()
+}
+
+/// Boot a guest for a setting and load its driver.
+///
+/// # Errors
+///
+/// When it does not boot, or its driver makes no display.
+pub fn boot_guest(machine: &mut Machine, driver: &Driver, kind: Kind, name: &str, connectors: &[Connector]) -> Result<Guest> {
+    let connectors = connectors.iter().map(Connector::in_xl_cfg).collect();
+    let guest = Guest::boot(machine, Config { kind, name: name.to_owned(), connectors, memory: 768 })?;
+    match driver.load(machine, &guest) {
+        Ok(()) => Ok(guest),
+        Err(error) => {
+            guest.destroy(machine)?;
+            Err(error)
+        }
+    }
+}
+
+/// Wait until `ready` says so.
+///
+/// # Errors
+///
+/// When it fails, or does not within `at_most`.
+pub fn wait_until(what: &str, at_most: Duration, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
+    let end = Instant::now() + at_most;
+    while !ready()? {
+        ensure!(Instant::now() < end, "{what} did not come about in {} s", at_most.as_secs());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The tests: host, gates, and scenarios.
+
+use crate::backend::Backend;
+use crate::bench::Bench;
+use crate::bench::Driver;
+use crate::bench::Setting;
+use crate::bench::boot_guest;
+use crate::cli;
+use crate::cli::Front;
+use crate::gates;
+use crate::guest::Guest;
+use crate::guest::Kind;
+use crate::health;
+use crate::health::Accounts;
+use crate::health::Mark;
+use crate::image;
+use crate::kernel::Kernel;
+use crate::machine::Ingredients;
+use crate::machine::Machine;
+use crate::paths::cache;
+use crate::paths::outside;
+use crate::paths::repo;
+use crate::process::run_logged;
+use crate::programs;
+use crate::programs::cargo;
+use crate::progress::Step;
+use crate::report::Report;
+use crate::scenarios::After;
+use crate::scenarios::KINDS;
+use crate::scenarios::SCENARIOS;
+use crate::scenarios::Scenario;
+use crate::scenarios::Tier;
+use anyhow::Context;
+use anyhow::Error;
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::bail;
+use anyhow::ensure;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+/// Which tests are wanted.
+struct Selection {
+    only: Option<String>,
+    full: bool,
+}
+
+impl Selection {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| name.contains(only))
+    }
+
+    fn wants_scenario(&self, scenario: &Scenario, kind: Kind) -> bool {
+        let in_tier = self.full || self.only.is_some() || scenario.tier == Tier::Check;
+        in_tier && self.wants(&full_name(scenario, kind))
+    }
+}
+
+fn full_name(scenario: &Scenario, kind: Kind) -> String {
+    format!("{}-{kind}", scenario.name)
+}
+
+/// Tests that need no machine.
+const HOST_TESTS: &[(&str, fn() -> Result<()>)] = &[
+    ("rustfmt", rustfmt),
+    ("rustfmt-kernel", rustfmt_kernel),
+    ("clippy", clippy),
+    ("host-tests", host_tests),
+    ("gate-unsafe-rooms", gates::unsafe_rooms),
+    ("gate-generic-rooms", gates::generic_rooms),
+];
+
+/// Run the tests; whether all passed.
+///
+/// # Errors
+///
+/// When what they need cannot be made.
+pub fn run(options: &cli::Check) -> Result<bool> {
+    // One test by its exact name is not to bring along those that have it in theirs.
+    let names = names();
+    let only = options.only.clone();
+    if let Some(only) = &only {
+        ensure!(names.iter().any(|name| name.contains(only)), "no test has \"{only}\" in its name; \"make list\" lists them");
+    }
+    let exact = only.as_ref().is_some_and(|only| names.contains(only));
+    let selection = Selection { only, full: options.full };
+    let wants = |name: &str| if exact { selection.only.as_deref() == Some(name) } else { selection.wants(name) };
+    let mut report = Report::default();
+
+    for (name, test) in HOST_TESTS.iter().filter(|(name, _)| wants(name)) {
+        report.test(name, test);
+    }
+
+    let wanted = |scenario: &Scenario, kind| selection.wants_scenario(scenario, kind) && wants(&full_name(scenario, kind));
+    let any_scenario = SCENARIOS.iter().any(|scenario| KINDS.iter().any(|kind| wanted(scenario, *kind)));
+    if wants("gate-symbols") || wants("module-clippy") || any_scenario {
+        let kernel = Kernel::prepare(&options.common.kver)?;
+        if wants("gate-symbols") {
+            report.test("gate-symbols", || kernel.check_rust_symbols().map(|_| ()));
+        }
+        if wants("module-clippy") {
+            report.test("module-clippy", || kernel.build_module(true).map(|_| ()));
+        }
+        if any_scenario {
+            scenarios(kernel, options.common.front, &wanted, &mut report)?;
+        }
+    }
+    Ok(report.finish())
+}
+
+/// The names of all tests.
+pub fn names() -> Vec<String> {
+    let host = HOST_TESTS.iter().map(|(name, _)| (*name).to_owned());
+    let kernel = ["gate-symbols", "module-clippy"].map(str::to_owned);
+    let scenarios = SCENARIOS.iter().flat_map(|scenario| KINDS.map(|kind| full_name(scenario, kind)));
+    host.chain(kernel).chain(scenarios).collect()
+}
+
+fn rustfmt() -> Result<()> {
+    let step = Step::new("checking the format of the programs");
+    run_logged(cargo(&["fmt", "--all", "--check"]).current_dir(repo("tests")), &cache("logs/rustfmt.log"), &step)
+}
+
+fn rustfmt_kernel() -> Result<()> {
+    let step = Step::new("checking the format of the modules");
+    let mut rustfmt = Command::new("rustfmt");
+    rustfmt.args(["--check", "--edition", "2021", "--config", "skip_children=true"]);
+    // Each file by itself: "mod" items lead to files that only the build generates.
+    rustfmt.env("RUSTC_BOOTSTRAP", "1").arg("--unstable-features");
+    run_logged(rustfmt.args(gates::kernel_files()?), &cache("logs/rustfmt-kernel.log"), &step)
+}
+
+fn clippy() -> Result<()> {
+    let step = Step::new("running clippy");
+    let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
+    run_logged(clippy.args(["--", "-D", "warnings"]), &cache("logs/clippy.log"), &step)
+}
+
+fn host_tests() -> Result<()> {
+    let step = Step::new("running the tests of the workspace");
+    run_logged(&mut cargo(&["test", "--workspace"]), &cache("logs/host-tests.log"), &step)
+}
+
+/// All that machines and guests are booted from.
+///
+/// # Errors
+///
+/// When something cannot be fetched or built.
+pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
+    let module = match front {
+        Front::Rust => Some(kernel.build_module(false)?),
+        Front::C => None,
+    };
+    programs::build()?;
+    Ok(Ingredients {
+        kernel,
+        dom0_root: image::root("dom0", image::DOM0_PACKAGES)?,
+        guest_root: image::root("guest", image::GUEST_PACKAGES)?,
+        module,
+    })
+}
+
+fn scenarios(kernel: Kernel, front: Front, wanted: &dyn Fn(&Scenario, Kind) -> bool, report: &mut Report) -> Result<()> {
+    let ingredients = ingredients(kernel, front)?;
+    let out = repo("out/check");
+    if out.exists() {
+        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
+    }
+    let driver = Driver::new(front, &ingredients)?;
+    let mut stage = Stage { ingredients: &ingredients, driver: &driver, machine: None, cast: None, out };
+    for kind in KINDS {
+        for scenario in SCENARIOS.iter().filter(|scenario| wanted(scenario, kind)) {
+            let start = Instant::now();
+            let outcome = stage.play(scenario, kind);
+            report.tell(&full_name(scenario, kind), outcome, start.elapsed());
+        }
+    }
+    Ok(())
+}
+
+/// A guest and a backend that scenarios of one setting share.
+struct Cast {
+    guest: Guest,
+    backend: Option<Backend>,
+    setting: Setting,
+    accounts: Accounts,
+}
+
+/// Where scenarios are played, one after the other.
+struct Stage<'a> {
+    ingredients: &'a Ingredients,
+    driver: &'a Driver,
+    machine: Option<Machine>,
+    cast: Option<Cast>,
+    out: PathBuf,
+}
+
+impl Stage<'_> {
+    /// Play a scenario on what the one before left, or on a new guest, or on a new machine.
+    fn play(&mut self, scenario: &Scenario, kind: Kind) -> Result<()> {
+        let out = self.out.join(full_name(scenario, kind));
+        std::fs::create_dir_all(&out)?;
+        self.set(scenario, kind, &out)?;
+        let (Some(machine), Some(cast)) = (&mut self.machine, &mut self.cast) else { bail!("there is no guest") };
+        let console = cast.guest.console(machine);
+        let marks = (Mark::end_of(machine.serial()), Mark::end_of(&console));
+        let mut bench = Bench {
+            machine,
+            guest: &cast.guest,
+            backend: &mut cast.backend,
+            setting: cast.setting,
+            driver: self.driver,
+            out: &out,
+        };
+        let mut outcome = (scenario.run)(&mut bench);
+        let serial = marks.0.since(bench.machine.serial());
+        if outcome.is_ok() && scenario.after == After::AsBefore {
+            outcome = cast.accounts.settle(machine, &cast.guest).map(|accounts| cast.accounts = accounts);
+        }
+        let domu = marks.1.since(&console);
+        let said = cast.backend.as_ref().map(|backend| backend.said(machine));
+        let complaint = keep_logs(&out, serial, domu, said);
+        let outcome = outcome.and(complaint).map_err(|error| with_place(error, &out));
+        if outcome.is_err() || scenario.after == After::Gone {
+            self.strike(outcome.is_err());
+        }
+        outcome
+    }
+
+    /// Have a machine, a backend and a guest for a scenario.
+    fn set(&mut self, scenario: &Scenario, kind: Kind, out: &Path) -> Result<()> {
+        let fits = |cast: &Cast| cast.setting == scenario.setting && cast.guest.config.kind == kind && cast.backend.is_some();
+        if self.cast.as_ref().is_some_and(fits) {
+            return Ok(());
+        }
+        self.strike(false);
+        let machine = match &mut self.machine {
+            Some(machine) => machine,
+            None => self.machine.insert(Machine::boot(self.ingredients, &cache("run"))?),
+        };
+        let result = cast(machine, self.driver, scenario.setting, kind, out);
+        match result {
+            Ok(cast) => self.cast = Some(cast),
+            Err(error) => {
+                // Whatever is half there goes with the machine.
+                self.machine = None;
+                return Err(with_place(error, out));
+            }
+        }
+        Ok(())
+    }
+
+    /// Take guest and backend down. After a failure nothing is trusted any more, and the machine goes too.
+    fn strike(&mut self, failed: bool) {
+        let (cast, machine) = (self.cast.take(), self.machine.as_mut());
+        if failed {
+            self.machine = None;
+            return;
+        }
+        if let (Some(cast), Some(machine)) = (cast, machine) {
+            // A guest that a scenario destroyed is not there any more.
+            let guest = machine.dom0(&format!("xl destroy {} 2>/dev/null || ! xl domname {} 2>/dev/null", cast.guest.id, cast.guest.id));
+            let backend = cast.backend.map_or(Ok(()), |backend| backend.stop(machine).map(|_| ()));
+            if guest.is_err() || backend.is_err() {
+                self.machine = None;
+            }
+        }
+    }
+}
+
+/// Start a backend and a guest, and note what the guest has.
+fn cast(machine: &mut Machine, driver: &Driver, setting: Setting, kind: Kind, out: &Path) -> Result<Cast> {
+    let serial = Mark::end_of(machine.serial());
+    let backend = Backend::start(machine, setting.output)?;
+    let name = format!("{kind}-guest");
+    let booted = boot_guest(machine, driver, kind, &name, setting.connectors).and_then(|guest| {
+        let accounts = Accounts::count(machine, &guest)?;
+        Ok((guest, accounts))
+    });
+    let console = machine.share().join(format!("console/guest-{name}.log"));
+    let domu = Mark::default().since(&console);
+    let boot = out.join("boot");
+    std::fs::create_dir_all(&boot)?;
+    let said = backend.said(machine);
+    let complaint = keep_logs(&boot, serial.since(machine.serial()), domu, Some(said));
+    let (guest, accounts) = booted?;
+    complaint.context("while the guest booted")?;
+    Ok(Cast { guest, backend: Some(backend), setting, accounts })
+}
+
+/// Write a scenario's logs and look for complaints in them.
+fn keep_logs(out: &Path, serial: Result<String>, domu: Result<String>, backend: Option<Result<String>>) -> Result<()> {
+    let serial = serial?;
+    let logs = [
+        ("xen.log", health::of_xen(&serial)),
+        ("dom0.log", health::of_dom0(&serial)),
+        ("domu.log", domu.unwrap_or_default()),
+        ("backend.log", backend.and_then(Result::ok).unwrap_or_default()),
+    ];
+    let mut found = None;
+    for (name, text) in &logs {
+        std::fs::write(out.join(name), text)?;
+        if let (None, Some(line)) = (&found, health::complaint(text)) {
+            found = Some(anyhow!("{name} has: {line}"));
+        }
+    }
+    found.map_or(Ok(()), Err)
+}
+
+fn with_place(error: Error, out: &Path) -> Error {
+    anyhow!("{error:#}\nlogs: {}", outside(out))
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A short show: what the stack is for.
+
+use crate::backend::Backend;
+use crate::backend::Output;
+use crate::bench::Connector;
+use crate::bench::Driver;
+use crate::bench::LONG;
+use crate::bench::SHORT;
+use crate::bench::boot_guest;
+use crate::check::ingredients;
+use crate::cli::Common;
+use crate::guest::Guest;
+use crate::guest::Kind;
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use crate::paths::cache;
+use crate::paths::outside;
+use crate::paths::repo;
+use crate::progress::Step;
+use crate::scenarios::CLIENT;
+use crate::scenarios::WESTON;
+use anyhow::Context;
+use anyhow::Result;
+use comfy_table::Table;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+/// The display of the demo's guest.
+const DISPLAY: Connector = Connector { unique_id: "Virtual-1", name: "Virtual-1", width: 1024, height: 768 };
+
+/// How long a program is watched.
+const WATCHED: Duration = Duration::from_secs(10);
+
+/// Run the demo.
+///
+/// # Errors
+///
+/// When something cannot be made or does not run.
+pub fn run(options: &Common) -> Result<()> {
+    let ingredients = ingredients(Kernel::prepare(&options.kver)?, options.front)?;
+    let driver = Driver::new(options.front, &ingredients)?;
+    let out = repo("out/demo");
+    std::fs::create_dir_all(&out)?;
+    let mut machine = Machine::boot(&ingredients, &cache("run"))?;
+    let backend = Backend::start(&mut machine, Output::Screen)?;
+    let kind = Kind::Pvh;
+    let step = Step::new("booting a guest");
+    let guest = boot_guest(&mut machine, &driver, kind, "guest", &[DISPLAY])?;
+    drop(step);
+
+    let mut table = Table::new();
+    table.set_header(["guest", "program", "mode", "frames", "flips/s", "CPU time of Dom0", "of it the backend", "of the guest"]);
+    let mut show = Show { machine: &mut machine, backend: &backend, guest: &guest, out: &out };
+    for (program, command, also) in [("kmscube", "exec kmscube -D /dev/dri/card0 2>&1", None), ("weston", WESTON, Some(CLIENT))] {
+        let figures = show.program(program, command, also)?;
+        let [frames, rate, dom0, backend, of_guest] = figures;
+        table.add_row([kind.to_string(), program.into(), format!("{}x{}", DISPLAY.width, DISPLAY.height), frames, rate, dom0, backend, of_guest]);
+    }
+    guest.destroy(&mut machine)?;
+    backend.stop(&mut machine)?;
+    println!("{table}");
+    println!("Pictures of Dom0's screen: {}/*.png", outside(&out));
+    Ok(())
+}
+
+struct Show<'a> {
+    machine: &'a mut Machine,
+    backend: &'a Backend,
+    guest: &'a Guest,
+    out: &'a Path,
+}
+
+/// What is counted before and after.
+struct Counters {
+    at: Instant,
+    flips: u64,
+    backend: f64,
+    dom0: f64,
+    guest: f64,
+}
+
+impl Show<'_> {
+    /// Run a program for a while, take its picture, and return its row of the table.
+    fn program(&mut self, name: &str, command: &str, also: Option<&str>) -> Result<[String; 5]> {
+        let step = Step::new(format!("running {name}"));
+        let job = self.guest.spawn(self.machine, command)?;
+        let client = match also {
+            None => None,
+            Some(client) => {
+                self.machine.link.wait_output(job, "launching", SHORT).with_context(|| format!("{name} did not start"))?;
+                Some(self.guest.spawn(self.machine, client)?)
+            }
+        };
+        let start = self.counters()?;
+        let begun = Instant::now();
+        while self.counters()?.flips < start.flips + 20 {
+            anyhow::ensure!(begun.elapsed() < LONG, "{name} does not draw:\n{}", self.machine.link.output(job)?);
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let before = self.counters()?;
+        std::thread::sleep(WATCHED);
+        let after = self.counters()?;
+        self.machine.screenshot(&self.out.join(format!("{name}.png")))?;
+        for job in client.into_iter().chain([job]) {
+            self.machine.link.signal(job, 15)?;
+            self.machine.link.wait(job, SHORT)?;
+        }
+        drop(step);
+        let seconds = (after.at - before.at).as_secs_f64();
+        let flips = after.flips - before.flips;
+        let share = |used: f64| format!("{used:.1} s of {seconds:.1} s");
+        #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
+        let rate = flips as f64 / seconds;
+        Ok([
+            flips.to_string(),
+            format!("{rate:.1}"),
+            share(after.dom0 - before.dom0),
+            share(after.backend - before.backend),
+            share(after.guest - before.guest),
+        ])
+    }
+
+    fn counters(&mut self) -> Result<Counters> {
+        let figures = self.backend.figures(self.machine)?;
+        let list = self.machine.dom0("xl list")?;
+        let time = |id: u32| -> Result<f64> {
+            let line = list.lines().find(|line| line.split_whitespace().nth(1) == Some(&id.to_string())).context("xl list lacks a domain")?;
+            line.split_whitespace().last().and_then(|time| time.parse().ok()).context("xl list shows no time")
+        };
+        Ok(Counters {
+            at: Instant::now(),
+            flips: figures.heads.iter().map(|head| head.flips).sum(),
+            backend: figures.cpu_seconds,
+            dom0: time(0)?,
+            guest: time(self.guest.id)?,
+        })
+    }
+}

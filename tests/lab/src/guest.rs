@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Guests.
+
+use crate::link::Domain;
+use crate::link::Ended;
+use crate::link::Job;
+use crate::link::tail;
+use crate::machine::Machine;
+use crate::process::last_lines;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Enough for a slow and busy computer; a guest boots in about 5 s.
+const BOOT_TIME: Duration = Duration::from_secs(180);
+
+/// How a guest is virtualised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// Paravirtualised page tables: frame numbers are not contiguous.
+    Pv,
+    /// Hardware-assisted paging, no emulated devices.
+    Pvh,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pv => "pv",
+            Self::Pvh => "pvh",
+        })
+    }
+}
+
+/// What a guest is made with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// How it is virtualised.
+    pub kind: Kind,
+    /// Its name in Xen, and in the backend's file names.
+    pub name: String,
+    /// The connectors: unique id and resolution, as in `xl.cfg(5)`: "Virtual-1:1024x768".
+    pub connectors: Vec<String>,
+    /// Memory in MiB.
+    pub memory: u32,
+}
+
+/// A guest on which the agent answers.
+#[derive(Debug)]
+pub struct Guest {
+    /// What it was made with.
+    pub config: Config,
+    /// Its domain.
+    pub id: u32,
+}
+
+impl Guest {
+    /// Create a guest and wait for its agent.
+    ///
+    /// # Errors
+    ///
+    /// When it does not boot; the end of its console is part of the error.
+    pub fn boot(machine: &mut Machine, config: Config) -> Result<Self> {
+        let name = &config.name;
+        let file = format!("guest/{name}.cfg");
+        std::fs::write(machine.share().join(&file), xl_cfg(&config))?;
+        let log = console(machine, name);
+        if log.exists() {
+            // xenconsoled keeps the file open by name only while the guest runs; each boot has a log of its own.
+            std::fs::remove_file(&log)?;
+        }
+        machine.dom0(&format!("xl create -q /lab/{file}")).with_context(|| format!("the guest {name} cannot be created"))?;
+        let id = machine.dom0(&format!("xl domid {name}"))?.trim().parse().context("xl names no domain id")?;
+        let guest = Self { config, id };
+        let end = Instant::now() + BOOT_TIME;
+        loop {
+            let agent = machine.dom0(&format!("xenstore-read /local/domain/{id}/data/lab/agent 2>/dev/null || xl domname {id} || echo gone"))?;
+            match agent.trim() {
+                "ready" => return Ok(guest),
+                "gone" => bail!("the guest {} died while booting. The end of its console:\n{}", guest.config.name, guest.console_tail(machine)),
+                _ if Instant::now() >= end => {
+                    bail!("the guest {} did not boot. The end of its console:\n{}", guest.config.name, guest.console_tail(machine))
+                }
+                _ => std::thread::sleep(Duration::from_millis(300)),
+            }
+        }
+    }
+
+    /// Its domain.
+    pub fn domain(&self) -> Domain {
+        Domain::Guest(self.id)
+    }
+
+    /// The file with its kernel's log.
+    pub fn console(&self, machine: &Machine) -> PathBuf {
+        console(machine, &self.config.name)
+    }
+
+    fn console_tail(&self, machine: &Machine) -> String {
+        last_lines(&self.console(machine), 15).join("\n")
+    }
+
+    /// Run a command to its end, whatever that is.
+    ///
+    /// # Errors
+    ///
+    /// When the guest does not answer, or the command takes too long.
+    pub fn run(&self, machine: &mut Machine, command: &str, at_most: Duration) -> Result<Ended> {
+        machine.link.run(self.domain(), command, at_most).with_context(|| self.last_words(machine))
+    }
+
+    /// Run a command that must succeed.
+    ///
+    /// # Errors
+    ///
+    /// When it fails or takes too long, or the guest does not answer.
+    pub fn run_ok(&self, machine: &mut Machine, command: &str, at_most: Duration) -> Result<String> {
+        let ended = self.run(machine, command, at_most)?;
+        if ended.status != 0 {
+            let said = ended.stdout + &ended.stderr;
+            bail!("in guest {}, `{command}` failed with {}:\n{}", self.config.name, ended.status, tail(&said, 15));
+        }
+        Ok(ended.stdout)
+    }
+
+    /// Start a command.
+    ///
+    /// # Errors
+    ///
+    /// When the guest does not answer.
+    pub fn spawn(&self, machine: &mut Machine, command: &str) -> Result<Job> {
+        machine.link.spawn(self.domain(), command).with_context(|| self.last_words(machine))
+    }
+
+    fn last_words(&self, machine: &Machine) -> String {
+        format!("the last line on the console of guest {} is: {}", self.config.name, last_lines(&self.console(machine), 1).join(""))
+    }
+
+    /// Destroy it.
+    ///
+    /// # Errors
+    ///
+    /// When `xl` fails.
+    pub fn destroy(&self, machine: &mut Machine) -> Result<()> {
+        machine.dom0(&format!("xl destroy {}", self.id))?;
+        Ok(())
+    }
+}
+
+fn console(machine: &Machine, name: &str) -> PathBuf {
+    machine.share().join(format!("console/guest-{name}.log"))
+}
+
+/// The guest's `xl.cfg`.
+fn xl_cfg(config: &Config) -> String {
+    let Config { kind, name, connectors, memory } = config;
+    let tsc = match kind {
+        // Xen cannot emulate RDTSCP on an emulated SVM.
+        Kind::Pvh => "tsc_mode = \"native\"\n",
+        Kind::Pv => "",
+    };
+    let vdispl = if connectors.is_empty() {
+        String::new()
+    } else {
+        format!("vdispl = [ 'backend=0,be-alloc=0,connectors={}' ]\n", connectors.join(";"))
+    };
+    format!(
+        "name = \"{name}\"\n\
+         type = \"{kind}\"\n\
+         {tsc}\
+         memory = {memory}\n\
+         vcpus = 1\n\
+         kernel = \"/lab/guest/vmlinuz\"\n\
+         ramdisk = \"/lab/guest/initramfs\"\n\
+         extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
+         disk = [ 'phy:/dev/vdc,xvda,r', 'phy:/dev/vdb,xvdb,r' ]\n\
+         {vdispl}\
+         on_poweroff = \"destroy\"\n\
+         on_reboot = \"destroy\"\n\
+         on_crash = \"destroy\"\n"
+    )
+}

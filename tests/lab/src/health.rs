@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What must hold after every scenario: no complaint in any kernel's log, and nothing that a guest gave or took is lost.
+
+use crate::guest::Guest;
+use crate::machine::Machine;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use std::fs::File;
+use std::io::Read;
+use std::io::Seek;
+use std::io::SeekFrom;
+use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
+
+/// What kernels and Xen write when something is wrong with them.
+const COMPLAINTS: &[&str] = &[
+    "WARNING: ",
+    "BUG: ",
+    "kernel BUG at",
+    "Oops",
+    "Call Trace:",
+    "general protection fault",
+    "possible recursive locking",
+    "possible circular locking",
+    "inconsistent lock state",
+    "suspicious RCU usage",
+    "refcount_t: ",
+    "Bad rss-counter",
+    "INFO: task ",
+    "rcu: INFO: ",
+    "KASAN",
+    "UBSAN",
+    "kmemleak",
+    "Kernel panic",
+    "rust_kernel: panicked",
+    "(XEN) Xen BUG",
+    "(XEN) Xen WARN",
+    "(XEN) Assertion",
+    "(XEN) FATAL",
+    "Panic on CPU",
+    "grant_table.c",
+];
+
+/// How much memory a guest may miss after a scenario, in KiB: caches of the kernel's own that no one can empty.
+const MEMORY_SLACK: u64 = 6 * 1024;
+
+/// Time for what is given back late: deferred grants, closed files.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// A place in a log.
+#[derive(Clone, Copy, Default)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// The log's end.
+    pub fn end_of(log: &Path) -> Self {
+        Self(std::fs::metadata(log).map_or(0, |metadata| metadata.len()))
+    }
+
+    /// What was written since.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be read.
+    pub fn since(self, log: &Path) -> Result<String> {
+        let mut file = File::open(log).with_context(|| log.display().to_string())?;
+        file.seek(SeekFrom::Start(self.0))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).replace('\r', ""))
+    }
+}
+
+/// The first line of a log that tells of something wrong.
+pub fn complaint(log: &str) -> Option<&str> {
+    log.lines().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)))
+}
+
+/// What a guest has given and taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accounts {
+    /// Pages of the guest that other domains have mapped, as Xen counts them.
+    pub mapped_grants: usize,
+    /// Memory that the guest could give to programs, in KiB, as its kernel counts it.
+    pub available: u64,
+}
+
+impl Accounts {
+    /// Count now.
+    ///
+    /// # Errors
+    ///
+    /// When Xen or the guest does not answer.
+    pub fn count(machine: &mut Machine, guest: &Guest) -> Result<Self> {
+        let text = guest.run_ok(
+            machine,
+            "sync; echo 3 >/proc/sys/vm/drop_caches; sed -n 's/^MemAvailable: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo",
+            Duration::from_secs(60),
+        )?;
+        let available = text.trim().parse().with_context(|| format!("meminfo says \"{}\"", text.trim()))?;
+        Ok(Self { mapped_grants: mapped_grants(machine, guest.id)?, available })
+    }
+
+    /// Wait until the guest has again what it had.
+    ///
+    /// # Errors
+    ///
+    /// When it has not after a while.
+    pub fn settle(self, machine: &mut Machine, guest: &Guest) -> Result<Self> {
+        let end = Instant::now() + SETTLE;
+        loop {
+            let now = Self::count(machine, guest)?;
+            let grants_back = now.mapped_grants <= self.mapped_grants;
+            let memory_back = now.available + MEMORY_SLACK >= self.available;
+            if grants_back && memory_back {
+                return Ok(now);
+            }
+            if Instant::now() >= end {
+                if !grants_back {
+                    bail!("{} pages of the guest stay mapped by others, before there were {}", now.mapped_grants, self.mapped_grants);
+                }
+                bail!("the guest has {} KiB less memory than before", self.available - now.available);
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+}
+
+/// Have Xen write its grant tables to its console, and count a domain's entries in use.
+fn mapped_grants(machine: &mut Machine, domain: u32) -> Result<usize> {
+    const END: &str = "gnttab_usage_print_all ] done";
+    let serial = machine.serial().to_owned();
+    let mark = Mark::end_of(&serial);
+    machine.dom0("xl debug-keys g")?;
+    let end = Instant::now() + Duration::from_secs(60);
+    let text = loop {
+        let text = mark.since(&serial)?;
+        if text.contains(END) {
+            break text;
+        }
+        if Instant::now() >= end {
+            bail!("Xen did not finish the list of its grant tables in a minute");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let head = format!("grant-table for remote d{domain} ");
+    let mut lines = text.lines().skip_while(|line| !line.contains(&head)).skip(1);
+    Ok(lines.by_ref().take_while(|line| !line.contains("grant-table for") && !line.contains(END)).filter(|line| line.contains("[0x")).count())
+}
+
+/// What Xen wrote into the machine's serial log.
+pub fn of_xen(serial: &str) -> String {
+    lines(serial, |line| line.contains("(XEN)"))
+}
+
+/// What Dom0's kernel wrote into the machine's serial log.
+pub fn of_dom0(serial: &str) -> String {
+    lines(serial, |line| !line.contains("(XEN)"))
+}
+
+fn lines(text: &str, wanted: impl Fn(&str) -> bool) -> String {
+    text.lines().filter(|line| wanted(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_are_found_and_ordinary_lines_are_not() {
+        assert_eq!(complaint("[ 1.0] fine\n[ 2.0] WARNING: CPU: 0 PID: 1\n"), Some("[ 2.0] WARNING: CPU: 0 PID: 1"));
+        assert_eq!(complaint("[ 1.0] Debugging is on\n(XEN) HVM d1v0 created\n"), None);
+    }
+}

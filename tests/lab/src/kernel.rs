@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The stock Debian kernel: its packages, a tree to build Rust modules against it, and its modules for the machines.
+
+use crate::apt;
+use crate::cache::Key;
+use crate::cache::entry;
+use crate::image::ext4;
+use crate::paths::REPO;
+use crate::paths::cache;
+use crate::process::output;
+use crate::process::run_logged;
+use crate::progress::Step;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The kernel that is built for and booted unless told otherwise, and its package version. The archive moves on: when this
+/// version is gone, both are set anew here, and nowhere else.
+pub const DEFAULT_RELEASE: &str = "7.3.4+deb13-amd64";
+const DEFAULT_VERSION: &str = "7.3.4-1~bpo13+1";
+
+/// The compiler of Debian's kernels.
+const CC: &str = "x86_64-linux-gnu-gcc-14";
+
+/// A kernel ready for use.
+pub struct Kernel {
+    /// For example "7.3.4+deb13-amd64".
+    pub release: String,
+    dir: PathBuf,
+}
+
+impl Kernel {
+    /// The kernel of this release, from the cache or else from the archive.
+    ///
+    /// # Errors
+    ///
+    /// When the archive does not have it, or its tree cannot be prepared.
+    pub fn prepare(release: &str) -> Result<Self> {
+        let key = Key::new().with("2").with(release).with(apt::sources()?).with(output(Command::new("rustc").arg("-vV"))?);
+        let dir = entry("kernel", &key, |dir| fetch_and_prepare(release, dir))?;
+        Ok(Self { release: release.to_owned(), dir })
+    }
+
+    /// The bootable image.
+    pub fn image(&self) -> PathBuf {
+        self.dir.join("vmlinuz")
+    }
+
+    /// An ext4 image for `/usr/lib/modules`.
+    pub fn modules_image(&self) -> PathBuf {
+        self.dir.join("modules.img")
+    }
+
+    /// The tree that modules are built against.
+    pub fn tree(&self) -> PathBuf {
+        self.dir.join("tree")
+    }
+
+    /// Directory of the stock modules, with `modules.dep`.
+    fn modules(&self) -> PathBuf {
+        self.dir.join("modules").join(&self.release)
+    }
+
+    /// `make` for modules of this kernel out of the repository, with objects in the cache.
+    fn module_make(&self) -> Command {
+        let mut make = Command::new("make");
+        make.arg("-C").arg(self.tree());
+        make.args([&format!("KERNELRELEASE={}", self.release), &format!("CC={CC}"), &format!("M={REPO}")]);
+        make.arg(format!("MO={}", self.build_dir().display()));
+        make.arg(format!("-j{}", std::thread::available_parallelism().map_or(1, usize::from)));
+        make
+    }
+
+    /// Where the module is built.
+    fn build_dir(&self) -> PathBuf {
+        cache(&format!("module-{}", self.release))
+    }
+
+    /// Build `xen_drm_front.ko` and return its path. `clippy` checks the kernel crates too.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel's Rust symbols are not Debian's, or the build fails or warns.
+    pub fn build_module(&self, clippy: bool) -> Result<PathBuf> {
+        self.check_rust_symbols()?;
+        let step = Step::new(format!("building the module for {}", self.release));
+        let dir = self.build_dir();
+        if clippy && dir.exists() {
+            // Clippy only speaks of what is compiled.
+            std::fs::remove_dir_all(&dir)?;
+        }
+        std::fs::create_dir_all(&dir)?;
+        let log = cache("logs/module.log");
+        let mut make = self.module_make();
+        if clippy {
+            make.arg("CLIPPY=1");
+        }
+        run_logged(make.arg("modules"), &log, &step)?;
+        let said = std::fs::read_to_string(&log)?;
+        let warnings: Vec<&str> = said.lines().filter(|line| line.contains("warning:")).collect();
+        ensure!(warnings.is_empty(), "the module builds with warnings:\n{}", warnings.join("\n"));
+        let module = dir.join("xen_drm_front.ko");
+        ensure!(module.exists(), "the build made no xen_drm_front.ko: see Kbuild");
+        self.check_version_magic(&module)?;
+        Ok(module)
+    }
+
+    /// Compare the Rust symbols of the prepared tree with those of Debian's kernel. They have hashes in their names that
+    /// cover the compiler and every signature, and with MODVERSIONS off nothing else would notice a difference before
+    /// the module is loaded.
+    ///
+    /// # Errors
+    ///
+    /// When a symbol is in one set only; a module must not be built then.
+    pub fn check_rust_symbols(&self) -> Result<usize> {
+        let tree = self.tree();
+        let mut ours = BTreeSet::new();
+        for file in std::fs::read_dir(tree.join("rust"))? {
+            let path = file?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("exports_") && name.ends_with("_generated.h") {
+                let text = std::fs::read_to_string(&path)?;
+                ours.extend(text.lines().filter_map(|line| {
+                    Some(line.strip_prefix("EXPORT_SYMBOL_RUST_GPL(")?.strip_suffix(");")?.to_owned())
+                }));
+            }
+        }
+        let symvers = std::fs::read_to_string(tree.join("Module.symvers"))?;
+        let debian: BTreeSet<String> = symvers
+            .lines()
+            .filter_map(|line| {
+                let mut columns = line.split('\t').skip(1);
+                let (symbol, owner) = (columns.next()?, columns.next()?);
+                let of_rust = symbol.starts_with("_R") || symbol.starts_with("rust_");
+                (of_rust && owner == "vmlinux").then(|| symbol.to_owned())
+            })
+            .collect();
+        ensure!(!debian.is_empty(), "the kernel {} was built without Rust", self.release);
+        let only_ours: Vec<_> = ours.difference(&debian).collect();
+        let only_debian: Vec<_> = debian.difference(&ours).collect();
+        if let Some(example) = only_debian.first().or(only_ours.first()) {
+            bail!(
+                "the Rust symbols of the prepared tree are not those of Debian's {}: {} are only in Debian's, {} only in ours, \
+                 for example {example}",
+                self.release,
+                only_debian.len(),
+                only_ours.len()
+            );
+        }
+        Ok(debian.len())
+    }
+
+    /// Compare a module's version magic with a stock module's.
+    fn check_version_magic(&self, module: &Path) -> Result<()> {
+        let magic = |path: &Path| output(Command::new("modinfo").args(["-F", "vermagic"]).arg(path));
+        let stock = self.modules().join("kernel/drivers/gpu/drm/xen/drm_xen_front.ko.xz");
+        let (ours, stock) = (magic(module)?, magic(&stock)?);
+        ensure!(ours == stock, "the module's version magic is \"{}\", the kernel's is \"{}\"", ours.trim(), stock.trim());
+        Ok(())
+    }
+
+    /// The modules that a module needs loaded before it.
+    ///
+    /// # Errors
+    ///
+    /// When `modinfo` cannot read it.
+    pub fn needs_of(&self, module: &Path) -> Result<Vec<String>> {
+        let needs = output(Command::new("modinfo").args(["-F", "depends"]).arg(module))?;
+        Ok(needs.trim().split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Put stock modules and all that they need into `dir`, uncompressed, and return the order in which they are to be loaded.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no such module.
+    pub fn copy_modules(&self, names: &[&str], dir: &Path) -> Result<Vec<String>> {
+        std::fs::create_dir_all(dir)?;
+        let modules = self.modules();
+        let table = std::fs::read_to_string(modules.join("modules.dep"))?;
+        let needs: HashMap<&str, &str> = table.lines().filter_map(|line| line.split_once(": ").or_else(|| Some((line.strip_suffix(':')?, "")))).collect();
+        let mut order: Vec<&str> = Vec::new();
+        for name in names {
+            let path = needs
+                .keys()
+                .find(|path| path.rsplit('/').next().is_some_and(|file| file.split('.').next() == Some(name)))
+                .with_context(|| format!("the kernel {} has no module {name}", self.release))?;
+            // modules.dep has all that a module needs, the last to be loaded first.
+            let before = needs[path].split_whitespace().rev();
+            for path in before.chain([*path]) {
+                if !order.contains(&path) {
+                    order.push(path);
+                }
+            }
+        }
+        let mut files = Vec::new();
+        for path in order {
+            let compressed = path.rsplit('/').next().unwrap_or(path);
+            let file = compressed.trim_end_matches(".xz").to_owned();
+            std::fs::copy(modules.join(path), dir.join(compressed))?;
+            if compressed.ends_with(".xz") {
+                output(Command::new("xz").arg("-df").arg(dir.join(compressed)))?;
+            }
+            files.push(file);
+        }
+        Ok(files)
+    }
+}
+
+/// Fill a directory with `vmlinuz`, `modules/`, `modules.img` and `tree/`.
+fn fetch_and_prepare(release: &str, dir: &Path) -> Result<()> {
+    let step = Step::new(format!("fetching the kernel {release}"));
+    apt::update(&step)?;
+    let binary = format!("linux-binary-{release}");
+    let version = if release == DEFAULT_RELEASE {
+        DEFAULT_VERSION.to_owned()
+    } else {
+        apt::versions(&binary)?.into_iter().next().with_context(|| gone(release))?
+    };
+    if apt::versions(&binary)?.is_empty() {
+        bail!(gone(release));
+    }
+    let series: Vec<&str> = release.split(['.', '+', '-']).take(2).collect();
+    let source = format!("linux-source-{}", series.join("."));
+    let packages = dir.join("packages");
+    let names = [&binary, &format!("linux-modules-{release}"), &format!("linux-headers-{release}"), &source];
+    apt::unpack(&names.map(String::as_str), &version, &packages, &step)?;
+
+    step.at("its modules");
+    let modules = packages.join("usr/lib/modules").join(release);
+    std::fs::rename(modules.join("vmlinuz"), dir.join("vmlinuz")).context("the kernel package has no vmlinuz")?;
+    output(Command::new("depmod").arg("-b").arg(packages.join("usr")).arg(release))
+        .or_else(|_| output(Command::new("depmod").arg("-b").arg(&packages).arg(release)))?;
+    std::fs::create_dir(dir.join("modules"))?;
+    std::fs::rename(&modules, dir.join("modules").join(release))?;
+    ext4(&dir.join("modules"), &dir.join("modules.img"))?;
+    drop(step);
+
+    let step = Step::new(format!("preparing a tree for modules of {release}"));
+    prepare_tree(release, &source, &packages, dir, &step)?;
+    std::fs::remove_dir_all(packages)?;
+    Ok(())
+}
+
+/// Debian's headers have no `rust/` directory, so it is made again from the source package with the same compilers.
+fn prepare_tree(release: &str, source: &str, packages: &Path, dir: &Path, step: &Step) -> Result<()> {
+    let tree = dir.join("tree");
+    std::fs::create_dir(&tree)?;
+    step.at("unpacking the source");
+    let archive = packages.join(format!("usr/src/{source}.tar.xz"));
+    output(Command::new("tar").arg("xf").arg(archive).arg("-C").arg(&tree).arg("--strip-components=1"))?;
+    let headers = packages.join(format!("usr/src/linux-headers-{release}"));
+    let config = headers.join(".config");
+    std::fs::copy(&config, tree.join(".config")).with_context(|| format!("{source}: no .config in its headers"))?;
+    let log = cache("logs/kernel-tree.log");
+    let make = |target: &str| {
+        let mut make = Command::new("make");
+        make.arg("-C").arg(&tree).args([&format!("KERNELRELEASE={release}"), &format!("CC={CC}"), target]);
+        make.arg(format!("-j{}", std::thread::available_parallelism().map_or(1, usize::from)));
+        make
+    };
+    run_logged(&mut make("olddefconfig"), &log, step)?;
+    if std::fs::read(&config)? != std::fs::read(tree.join(".config"))? {
+        let change = Command::new("diff").arg(&config).arg(tree.join(".config")).output()?;
+        bail!("the tools here configure {release} otherwise than Debian's did:\n{}", String::from_utf8_lossy(&change.stdout));
+    }
+    run_logged(&mut make("modules_prepare"), &log, step)?;
+    std::fs::copy(headers.join("Module.symvers"), tree.join("Module.symvers"))?;
+    Ok(())
+}
+
+/// The sentence for a kernel that the archive does not have.
+fn gone(release: &str) -> String {
+    let flavour = release.rsplit('-').next().unwrap_or(release);
+    let mut present: Vec<String> = apt::names("linux-binary-")
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|name| Some(name.strip_prefix("linux-binary-")?.to_owned()))
+        .filter(|name| name.ends_with(&format!("-{flavour}")) && name.matches('-').count() == 1)
+        .collect();
+    present.sort_by_key(|name| name.split(['.', '+', '-']).map(|part| part.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>());
+    let newest = present.last().map_or("none", String::as_str);
+    format!(
+        "the kernel {release} is not in the archive any more; the newest there is {newest}. Try KVER={newest}, and if it passes set \
+         DEFAULT_RELEASE and DEFAULT_VERSION in tests/lab/src/kernel.rs"
+    )
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Xen and Dom0, booted and ready for guests.
+
+use crate::image::initramfs;
+use crate::kernel::Kernel;
+use crate::link::Domain;
+use crate::link::Link;
+use crate::paths::cache;
+use crate::paths::outside;
+use crate::paths::program;
+use crate::paths::repo;
+use crate::process::last_lines;
+use crate::progress::Step;
+use crate::qemu::Parts;
+use crate::qemu::Qemu;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Enough for a slow and busy computer; a boot takes about 10 s.
+const BOOT_TIME: Duration = Duration::from_secs(240);
+
+/// Drivers that Dom0's initramfs loads.
+const DOM0_MODULES: &[&str] = &["virtio_blk", "ext4", "overlay"];
+
+/// Drivers that a guest's initramfs loads.
+const GUEST_MODULES: &[&str] = &["xen-blkfront", "ext4", "overlay"];
+
+/// All that machines and guests are booted from.
+pub struct Ingredients {
+    /// The kernel of Dom0 and of guests.
+    pub kernel: Kernel,
+    /// Directory with `root.img` and `xen`.
+    pub dom0_root: PathBuf,
+    /// Directory with `root.img`.
+    pub guest_root: PathBuf,
+    /// Our module, if guests are to use it.
+    pub module: Option<PathBuf>,
+}
+
+/// A machine on which Dom0's agent answers.
+pub struct Machine {
+    qemu: Qemu,
+    /// The line to the agents.
+    pub link: Link,
+    share: PathBuf,
+    serial: PathBuf,
+}
+
+impl Machine {
+    /// Boot a machine; what it writes goes below `dir`, which is emptied.
+    ///
+    /// # Errors
+    ///
+    /// When it does not boot; the end of its console is part of the error.
+    pub fn boot(ingredients: &Ingredients, dir: &Path) -> Result<Self> {
+        let step = Step::new("booting Xen and Dom0");
+        if dir.exists() {
+            std::fs::remove_dir_all(dir)?;
+        }
+        let share = dir.join("share");
+        for part in ["console", "capture", "guest", "bin"] {
+            std::fs::create_dir_all(share.join(part))?;
+        }
+        let kernel = &ingredients.kernel;
+        let dom0_initramfs = dir.join("dom0-initramfs");
+        make_initramfs(kernel, DOM0_MODULES, &["dom0", "block"], &[&program("lab-agent")], &dom0_initramfs)?;
+        let mut payload = vec![program("lab-agent"), program("xen-display-test")];
+        payload.extend(ingredients.module.clone());
+        let payload: Vec<&Path> = payload.iter().map(PathBuf::as_path).collect();
+        make_initramfs(kernel, GUEST_MODULES, &["guest"], &payload, &share.join("guest/initramfs"))?;
+        std::fs::copy(kernel.image(), share.join("guest/vmlinuz"))?;
+        std::fs::copy(program("xen-displ-backend"), share.join("bin/xen-displ-backend"))?;
+
+        let qemu = Qemu::start(&Parts {
+            xen: &ingredients.dom0_root.join("xen"),
+            xen_options: "console=com1 com1=115200,8n1 dom0_mem=1536M,max:1536M dom0_max_vcpus=1 loglvl=info guest_loglvl=warning",
+            kernel: &kernel.image(),
+            kernel_options: "console=hvc0 loglevel=5 panic=-1 lab.root=/dev/vda lab.modules=/dev/vdb lab.init=dom0",
+            initramfs: &dom0_initramfs,
+            disks: &[
+                &ingredients.dom0_root.join("root.img"),
+                &kernel.modules_image(),
+                &ingredients.guest_root.join("root.img"),
+            ],
+            share: &share,
+            dir,
+        })?;
+        let link = Link::connect(qemu.agent_socket())?;
+        let mut machine = Self { qemu, link, share, serial: dir.join("serial.log") };
+        let end = Instant::now() + BOOT_TIME;
+        while machine.link.wait_ready(Duration::from_secs(1)).is_err() {
+            let console = last_lines(&machine.serial, 20);
+            step.at(console.last().map_or("", String::as_str));
+            if !machine.qemu.runs() || Instant::now() >= end {
+                bail!("Dom0 did not boot. The end of its console, {}:\n{}", outside(&machine.serial), console.join("\n"));
+            }
+        }
+        Ok(machine)
+    }
+
+    /// The directory that Dom0 has at `/lab`.
+    pub fn share(&self) -> &Path {
+        &self.share
+    }
+
+    /// What Xen and Dom0's kernel have written to the serial port.
+    pub fn serial(&self) -> &Path {
+        &self.serial
+    }
+
+    /// Whether the machine still runs.
+    pub fn runs(&mut self) -> bool {
+        self.qemu.runs()
+    }
+
+    /// Run a command in Dom0 that must succeed.
+    ///
+    /// # Errors
+    ///
+    /// When it fails or takes more than a minute.
+    pub fn dom0(&mut self, command: &str) -> Result<String> {
+        self.link.run_ok(Domain::Zero, command, Duration::from_secs(60))
+    }
+
+    /// Write what Dom0's display shows as a PNG.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU cannot write it.
+    pub fn screenshot(&mut self, png: &Path) -> Result<()> {
+        // QEMU has the same paths: it runs in the same root.
+        self.qemu.screenshot(png).with_context(|| outside(png))
+    }
+}
+
+/// An initramfs with the drivers for the root disk, the scripts, and files that will be in `/opt/lab` of the root.
+fn make_initramfs(kernel: &Kernel, modules: &[&str], scripts: &[&str], files: &[&Path], image: &Path) -> Result<()> {
+    let tree = cache("initramfs.tmp");
+    if tree.exists() {
+        std::fs::remove_dir_all(&tree)?;
+    }
+    for dir in ["bin", "dev", "proc", "sys", "payload"] {
+        std::fs::create_dir_all(tree.join(dir))?;
+    }
+    let boot = repo("tests/lab/boot");
+    std::fs::copy("/bin/busybox", tree.join("bin/busybox"))?;
+    std::fs::copy(boot.join("init"), tree.join("init"))?;
+    for script in scripts {
+        std::fs::copy(boot.join(script), tree.join("payload").join(script))?;
+    }
+    for file in files {
+        let name = file.file_name().context("a file without a name")?;
+        std::fs::copy(file, tree.join("payload").join(name)).with_context(|| outside(file))?;
+    }
+    let order = kernel.copy_modules(modules, &tree.join("modules"))?;
+    std::fs::write(tree.join("order"), order.join("\n") + "\n")?;
+    initramfs(&tree, image)?;
+    std::fs::remove_dir_all(tree)?;
+    Ok(())
+}

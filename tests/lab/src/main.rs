@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Boots Xen, Dom0 and guests in QEMU and checks the PV display stack end to end. `Documentation/lab.md` tells how.
+
+mod apt;
+mod backend;
+mod bench;
+mod cache;
+mod check;
+mod cli;
+mod demo;
+mod gates;
+mod guest;
+mod health;
+mod image;
+mod kernel;
+mod link;
+mod machine;
+mod oracle;
+mod paths;
+mod process;
+mod programs;
+mod progress;
+mod qemu;
+mod report;
+mod scenarios;
+mod trial;
+
+use anyhow::Result;
+use clap::Parser;
+use cli::Cli;
+use cli::Command;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("lab: error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carry out a command; whether all went well.
+fn run(command: &Command) -> Result<bool> {
+    match command {
+        Command::Demo(options) => demo::run(options).map(|()| true),
+        Command::Check(options) => check::run(options),
+        Command::Prepare(options) => {
+            check::ingredients(kernel::Kernel::prepare(&options.kver)?, options.front).map(|_| true)
+        }
+        Command::Module(options) => {
+            let module = kernel::Kernel::prepare(&options.kver)?.build_module(false)?;
+            println!("{}", paths::outside(&module));
+            Ok(true)
+        }
+        Command::List => {
+            check::names().iter().for_each(|name| println!("{name}"));
+            Ok(true)
+        }
+        Command::Try(options) => trial::run(options),
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Where things are, inside the toolchain root, and what to call them outside of it.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+/// The repository.
+pub const REPO: &str = "/src";
+
+/// The cache.
+pub const CACHE: &str = "/cache";
+
+/// A file of the repository.
+pub fn repo(path: &str) -> PathBuf {
+    Path::new(REPO).join(path)
+}
+
+/// A file of the cache.
+pub fn cache(path: &str) -> PathBuf {
+    Path::new(CACHE).join(path)
+}
+
+/// A program that `tests/lab/enter`'s cargo target directory holds.
+pub fn program(name: &str) -> PathBuf {
+    cache("target/release").join(name)
+}
+
+/// The path as the user knows it, for messages: the repository and the cache are mounted elsewhere in here.
+pub fn outside(path: &Path) -> String {
+    let places = [(REPO, "LAB_REPO_OUTSIDE"), (CACHE, "LAB_CACHE_OUTSIDE")];
+    for (inside, variable) in places {
+        if let (Ok(rest), Ok(outside)) = (path.strip_prefix(inside), std::env::var(variable)) {
+            return Path::new(&outside).join(rest).display().to_string();
+        }
+    }
+    path.display().to_string()
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Programs that people use, on Dom0's display.
+
+use crate::bench::Bench;
+use crate::bench::Connector;
+use crate::bench::LONG;
+use crate::bench::SHORT;
+use crate::bench::wait_until;
+use crate::oracle::picture::Picture;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use std::time::Duration;
+
+/// Size of a character of the console's font.
+const CHARACTER: (u32, u32) = (8, 16);
+
+/// What the console's colour 1, red, looks like.
+const CONSOLE_RED: [u8; 3] = [170, 0, 0];
+
+/// Text of the kernel's console is seen, cell by cell: a pattern of red and black cells that can be computed.
+pub fn console(bench: &mut Bench<'_>) -> Result<()> {
+    let Connector { width, height, .. } = bench.connector(0)?;
+    let (columns, rows) = (width / CHARACTER.0, height / CHARACTER.1);
+    let red = |column: u32, row: u32| (column + 3 * row) % 7 == 0;
+    // No cursor, no wrapping at the last column, nothing of the kernel's on top of it.
+    let mut text = String::from("\\033[?25l\\033[?7l\\033[2J");
+    for row in 0..rows {
+        text += &format!("\\033[{};1H", row + 1);
+        for column in 0..columns {
+            text += if red(column, row) { "\\033[41m \\033[0m" } else { " " };
+        }
+    }
+    bench.sh("dmesg -n 1")?;
+    bench.sh(&format!("printf '{text}' >/dev/tty1"))?;
+    let expected = Picture::from_fn(width, height, |x, y| {
+        let (column, row) = (x / CHARACTER.0, y / CHARACTER.1);
+        if column < columns && row < rows && red(column, row) { CONSOLE_RED } else { [0; 3] }
+    });
+    let name = bench.guest.config.name.clone();
+    let connector = bench.connector(0)?;
+    let diff = bench.out.join("console-diff.png");
+    let mut last = None;
+    let waited = wait_until("the console's pattern", Duration::from_secs(20), || {
+        let picture = bench.picture(&name, connector)?;
+        let compared = picture.compare(&expected, 0, &diff);
+        let ok = compared.is_ok();
+        last = compared.err();
+        Ok(ok)
+    });
+    bench.sh("printf '\\033[?25h\\033[?7h\\033[2J' >/dev/tty1; dmesg -n 7")?;
+    match (waited, last) {
+        (Err(_), Some(difference)) => Err(difference).context("the console"),
+        (other, _) => other,
+    }
+}
+
+/// libdrm's own test program finds the device and sets a mode.
+pub fn modetest(bench: &mut Bench<'_>) -> Result<()> {
+    let Connector { width, height, name, .. } = bench.connector(0)?;
+    let listed = bench.sh("modetest -M xendrm-du -c")?;
+    let line = listed.lines().find(|line| line.contains(name)).with_context(|| format!("modetest lists no {name}:\n{listed}"))?;
+    ensure!(line.contains("connected") && !line.contains("disconnected"), "modetest says: {line}");
+    let id = line.split_whitespace().next().context("a connector without a number")?;
+    let set = bench.sh(&format!("modetest -M xendrm-du -s {id}:{width}x{height} 2>&1"))?;
+    ensure!(set.contains("setting mode") && !set.contains("failed"), "modetest says: {set}");
+    Ok(())
+}
+
+/// drm_info reads every object and property.
+pub fn drm_info(bench: &mut Bench<'_>) -> Result<()> {
+    let said = bench.sh("drm_info /dev/dri/card0")?;
+    ensure!(said.contains("Driver: xendrm-du"), "drm_info says:\n{said}");
+    ensure!(said.contains("Connectors") && said.contains("Planes"), "drm_info says:\n{said}");
+    Ok(())
+}
+
+/// kmscube draws 200 frames.
+pub fn kmscube(bench: &mut Bench<'_>) -> Result<()> {
+    let name = bench.guest.config.name.clone();
+    let before = flips(bench, &name)?;
+    let said = bench.sh("kmscube -D /dev/dri/card0 -c 200 2>&1")?;
+    std::fs::write(bench.out.join("kmscube.log"), &said)?;
+    let shown = flips(bench, &name)? - before;
+    ensure!(shown >= 199, "kmscube ended well but the backend saw {shown} flips");
+    Ok(())
+}
+
+/// weston comes up with a client that draws, and ends when told.
+pub fn weston(bench: &mut Bench<'_>) -> Result<()> {
+    let job = bench.guest.spawn(bench.machine, WESTON)?;
+    bench.machine.link.wait_output(job, "launching", SHORT).context("weston did not start")?;
+    let client = bench.guest.spawn(bench.machine, CLIENT)?;
+    let name = bench.guest.config.name.clone();
+    let before = flips(bench, &name)?;
+    wait_until("60 flips of weston", LONG, || Ok(flips(bench, &name)? >= before + 60))?;
+    let connector = bench.connector(0)?;
+    let picture = bench.picture(&name, connector)?;
+    let background = picture.pixel(picture.width / 2, picture.height - 2);
+    let others = picture.pixels_other_than(background);
+    ensure!(others > 10_000, "weston's screen is empty but for {others} pixels");
+    bench.machine.link.signal(client, 15)?;
+    bench.machine.link.wait(client, SHORT)?;
+    bench.machine.link.signal(job, 15)?;
+    let ended = bench.machine.link.wait(job, SHORT)?;
+    std::fs::write(bench.out.join("weston.log"), ended.stdout + &ended.stderr)?;
+    Ok(())
+}
+
+/// How weston is started: on our device, without input devices, as root.
+pub const WESTON: &str = "export XDG_RUNTIME_DIR=/run/user LIBSEAT_BACKEND=seatd; seatd & sleep 1; \
+     weston --backend=drm --renderer=pixman --continue-without-input --idle-time=0 --socket=lab 2>&1";
+
+/// A client that draws all the time.
+pub const CLIENT: &str = "export XDG_RUNTIME_DIR=/run/user WAYLAND_DISPLAY=lab; exec weston-simple-damage";
+
+/// Flips of a guest that the backend has seen.
+pub fn flips(bench: &mut Bench<'_>, guest: &str) -> Result<u64> {
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    let figures = backend.figures(bench.machine)?;
+    Ok(figures.heads.iter().filter(|head| head.guest == guest).map(|head| head.flips).sum())
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Misuse, and use that leaves much to tidy up.
+
+use crate::bench::Bench;
+use anyhow::Result;
+
+/// Bad arguments for every ioctl, each with the errno that it must give.
+pub fn table(bench: &mut Bench<'_>) -> Result<()> {
+    bench.test("errors")?;
+    Ok(())
+}
+
+pub fn buffers(bench: &mut Bench<'_>) -> Result<()> {
+    churn(bench, 60)
+}
+
+pub fn many_buffers(bench: &mut Bench<'_>) -> Result<()> {
+    churn(bench, 2000)
+}
+
+/// Buffers of random sizes, freed by the program and then by the kernel for one that just ends. That nothing is lost is
+/// checked after every scenario.
+fn churn(bench: &mut Bench<'_>, rounds: u32) -> Result<()> {
+    bench.test(&format!("buffers --rounds {rounds}"))?;
+    bench.test(&format!("buffers --rounds {} --seed 2 --max-bytes 1048576 --leave", rounds / 4))?;
+    Ok(())
+}

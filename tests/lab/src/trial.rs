@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+//! One command in one guest, to look at something.
+
+use crate::backend::Backend;
+use crate::bench::Connector;
+use crate::bench::Driver;
+use crate::bench::LONG;
+use crate::bench::boot_guest;
+use crate::check::ingredients;
+use crate::cli::Try;
+use crate::guest::Kind;
+use crate::kernel::Kernel;
+use crate::machine::Machine;
+use crate::paths::cache;
+use crate::paths::outside;
+use crate::paths::repo;
+use anyhow::Result;
+
+/// The display of the guest.
+const DISPLAY: Connector = Connector { unique_id: "Virtual-1", name: "Virtual-1", width: 1024, height: 768 };
+
+/// Boot, run the command line, and print what it says, the backend's words and the guest's kernel log.
+///
+/// # Errors
+///
+/// When something cannot be made or does not boot.
+pub fn run(options: &Try) -> Result<bool> {
+    let ingredients = ingredients(Kernel::prepare(&options.common.kver)?, options.common.front)?;
+    let driver = Driver::new(options.common.front, &ingredients)?;
+    let mut machine = Machine::boot(&ingredients, &cache("run"))?;
+    let backend = Backend::start(&mut machine, options.output.into())?;
+    let kind = if options.pv { Kind::Pv } else { Kind::Pvh };
+    let guest = boot_guest(&mut machine, &driver, kind, "guest", &[DISPLAY])?;
+    let ended = guest.run(&mut machine, &options.command, LONG)?;
+    println!("{}{}", ended.stdout, ended.stderr);
+    println!("--- the guest's kernel:\n{}", guest.run_ok(&mut machine, "dmesg | tail -n 30", LONG)?);
+    println!("--- the backend:\n{}", backend.said(&mut machine)?);
+    let out = repo("out/try");
+    std::fs::create_dir_all(&out)?;
+    machine.screenshot(&out.join("screen.png"))?;
+    println!("--- Dom0's screen: {}", outside(&out.join("screen.png")));
+    Ok(ended.status == 0)
+}
