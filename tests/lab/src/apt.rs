@@ -18,7 +18,8 @@ use std::process::Command;
 /// When the file is not there: the program was not started by `enter`.
 pub fn sources() -> Result<String> {
     let path = cache("sources.list");
-    std::fs::read_to_string(path).context("the cache has no sources.list: start the lab by tests/lab/enter")
+    std::fs::read_to_string(path)
+        .context("the cache has no sources.list: start the lab by tests/lab/enter")
 }
 
 /// Fetch the lists of what the archive has.
@@ -27,8 +28,17 @@ pub fn sources() -> Result<String> {
 ///
 /// When the mirror cannot be reached.
 pub fn update(step: &Step) -> Result<()> {
-    run_logged(Command::new("apt-get").args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]), &cache("logs/apt-update.log"), step)
-        .with_context(|| format!("the package lists could not be fetched from\n{}", sources().unwrap_or_default()))
+    run_logged(
+        Command::new("apt-get").args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]),
+        &cache("logs/apt-update.log"),
+        step,
+    )
+    .with_context(|| {
+        format!(
+            "the package lists could not be fetched from\n{}",
+            sources().unwrap_or_default()
+        )
+    })
 }
 
 /// The versions of a package in the archive, newest first.
@@ -38,7 +48,10 @@ pub fn update(step: &Step) -> Result<()> {
 /// When apt fails.
 pub fn versions(package: &str) -> Result<Vec<String>> {
     let table = output(Command::new("apt-cache").args(["madison", package]))?;
-    Ok(table.lines().filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned())).collect())
+    Ok(table
+        .lines()
+        .filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned()))
+        .collect())
 }
 
 /// All packages whose name starts so.
@@ -47,7 +60,12 @@ pub fn versions(package: &str) -> Result<Vec<String>> {
 ///
 /// When apt fails.
 pub fn names(prefix: &str) -> Result<Vec<String>> {
-    Ok(output(Command::new("apt-cache").args(["pkgnames", prefix]))?.lines().map(str::to_owned).collect())
+    Ok(
+        output(Command::new("apt-cache").args(["pkgnames", prefix]))?
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 /// Download packages at a version and unpack them into `dir`, without running their scripts.
@@ -61,14 +79,24 @@ pub fn unpack(packages: &[&str], version: &str, dir: &Path, step: &Step) -> Resu
     for package in packages {
         let present = versions(package)?;
         if !present.iter().any(|v| v == version) {
-            let newest = present.first().map_or("none at all".to_owned(), Clone::clone);
-            bail!("{package} {version} is not in the archive any more; the newest there is {newest}");
+            let newest = present
+                .first()
+                .map_or("none at all".to_owned(), Clone::clone);
+            bail!(
+                "{package} {version} is not in the archive any more; the newest there is {newest}"
+            );
         }
         step.at(&format!("downloading {package}"));
         // Run as "_apt" it could not write here.
         run_logged(
             Command::new("apt-get")
-                .args(["-q", "-o", "APT::Sandbox::User=root", "download", &format!("{package}={version}")])
+                .args([
+                    "-q",
+                    "-o",
+                    "APT::Sandbox::User=root",
+                    "download",
+                    &format!("{package}={version}"),
+                ])
                 .current_dir(&debs),
             &cache("logs/apt-download.log"),
             step,

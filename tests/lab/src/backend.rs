@@ -36,8 +36,6 @@ pub struct Backend {
 /// A line of the capture's log.
 #[derive(Debug, Deserialize)]
 pub struct Record {
-    /// "set_config", "flip" or "off".
-    pub event: String,
     /// What was shown.
     pub picture: Option<PictureRecord>,
 }
@@ -65,8 +63,6 @@ pub struct HeadFigures {
     pub guest: String,
     /// Flips.
     pub flips: u64,
-    /// Flips per second, from the first to the last.
-    pub flips_per_second: f64,
 }
 
 impl Backend {
@@ -80,9 +76,14 @@ impl Backend {
             Output::Capture => "capture:/lab/capture",
             Output::Screen => "kms:/dev/dri/card0",
         };
-        let command = format!("exec /lab/bin/xen-displ-backend --output {output_option} --stats /lab/backend.json");
+        let command = format!(
+            "exec /lab/bin/xen-displ-backend --output {output_option} --stats /lab/backend.json"
+        );
         let job = machine.link.spawn(Domain::Zero, &command)?;
-        machine.link.wait_output(job, "ready", PATIENCE).context("the backend did not get ready")?;
+        machine
+            .link
+            .wait_output(job, "ready", PATIENCE)
+            .context("the backend did not get ready")?;
         Ok(Self { job, output })
     }
 
@@ -107,8 +108,16 @@ impl Backend {
     /// When it does not, or reports a failure.
     pub fn stop(self, machine: &mut Machine) -> Result<Ended> {
         machine.link.signal(self.job, 15)?;
-        let ended = machine.link.wait(self.job, PATIENCE).context("the backend did not end")?;
-        ensure!(ended.status == 0, "the backend ended with {}: {}", ended.status, ended.stderr.trim());
+        let ended = machine
+            .link
+            .wait(self.job, PATIENCE)
+            .context("the backend did not end")?;
+        ensure!(
+            ended.status == 0,
+            "the backend ended with {}: {}",
+            ended.status,
+            ended.stderr.trim()
+        );
         Ok(ended)
     }
 
@@ -136,7 +145,9 @@ impl Backend {
             // It may be half written yet.
             match serde_json::from_slice(&std::fs::read(&file)?) {
                 Ok(figures) => return Ok(figures),
-                Err(error) if Instant::now() >= end => return Err(error).context("the backend's figures"),
+                Err(error) if Instant::now() >= end => {
+                    return Err(error).context("the backend's figures");
+                }
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
             }
         }
@@ -147,8 +158,15 @@ impl Backend {
     /// # Errors
     ///
     /// When the backend writes none: the connector is off, or its output is not a capture.
-    pub fn picture(&self, machine: &mut Machine, guest: &str, unique_id: &str) -> Result<(Picture, PathBuf)> {
-        let file = machine.share().join(format!("capture/{guest}-{unique_id}-now.png"));
+    pub fn picture(
+        &self,
+        machine: &mut Machine,
+        guest: &str,
+        unique_id: &str,
+    ) -> Result<(Picture, PathBuf)> {
+        let file = machine
+            .share()
+            .join(format!("capture/{guest}-{unique_id}-now.png"));
         self.ask_for(machine, &file)?;
         Ok((Picture::read(&file)?, file))
     }
@@ -161,7 +179,11 @@ impl Backend {
         machine.link.signal(self.job, 10)?;
         let end = Instant::now() + PATIENCE;
         while !file.exists() {
-            ensure!(Instant::now() < end, "the backend wrote no {}", outside(file));
+            ensure!(
+                Instant::now() < end,
+                "the backend wrote no {}",
+                outside(file)
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())
@@ -174,7 +196,13 @@ impl Backend {
 ///
 /// When there is no log, or a line of it is unreadable.
 pub fn records(machine: &Machine, guest: &str, unique_id: &str) -> Result<Vec<Record>> {
-    let file = machine.share().join(format!("capture/{guest}-{unique_id}.jsonl"));
+    let file = machine
+        .share()
+        .join(format!("capture/{guest}-{unique_id}.jsonl"));
     let text = std::fs::read_to_string(&file).with_context(|| outside(&file))?;
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("{}: {line}", outside(&file)))).collect()
+    text.lines()
+        .map(|line| {
+            serde_json::from_str(line).with_context(|| format!("{}: {line}", outside(&file)))
+        })
+        .collect()
 }

@@ -3,7 +3,6 @@
 
 use crate::backend::Backend;
 use crate::backend::Output;
-use crate::cli::Front;
 use crate::guest::Config;
 use crate::guest::Guest;
 use crate::guest::Kind;
@@ -60,7 +59,6 @@ pub struct Setting {
 
 /// How to load the driver under test.
 pub struct Driver {
-    front: Front,
     command: String,
 }
 
@@ -70,12 +68,12 @@ impl Driver {
     /// # Errors
     ///
     /// When the module cannot be read.
-    pub fn new(front: Front, ingredients: &Ingredients) -> Result<Self> {
+    pub fn new(ingredients: &Ingredients) -> Result<Self> {
         let command = match &ingredients.module {
             None => "modprobe drm_xen_front".to_owned(),
             Some(module) => insert_command(&ingredients.kernel, module)?,
         };
-        Ok(Self { front, command })
+        Ok(Self { command })
     }
 
     /// Load it, and wait for its display.
@@ -84,9 +82,13 @@ impl Driver {
     ///
     /// When it is refused, or no display appears.
     pub fn load(&self, machine: &mut Machine, guest: &Guest) -> Result<()> {
-        guest.run_ok(machine, &self.command, SHORT).context("the driver cannot be loaded")?;
+        guest
+            .run_ok(machine, &self.command, SHORT)
+            .context("the driver cannot be loaded")?;
         let wait = "for i in $(seq 300); do [ -e /dev/dri/card0 ] && exit; sleep 0.1; done; echo 'there is no /dev/dri/card0'; exit 1";
-        guest.run_ok(machine, wait, SHORT).context("the driver made no display")?;
+        guest
+            .run_ok(machine, wait, SHORT)
+            .context("the driver made no display")?;
         Ok(())
     }
 }
@@ -94,7 +96,11 @@ impl Driver {
 fn insert_command(kernel: &Kernel, module: &Path) -> Result<String> {
     let needs = kernel.needs_of(module)?;
     let name = module.file_name().unwrap_or_default().to_string_lossy();
-    let before = if needs.is_empty() { String::new() } else { format!("modprobe -a {} && ", needs.join(" ")) };
+    let before = if needs.is_empty() {
+        String::new()
+    } else {
+        format!("modprobe -a {} && ", needs.join(" "))
+    };
     Ok(format!("{before}insmod /opt/lab/{name}"))
 }
 
@@ -115,18 +121,17 @@ pub struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The frontend under test.
-    pub fn front(&self) -> Front {
-        self.driver.front
-    }
-
     /// The guest's connector by its number.
     ///
     /// # Errors
     ///
     /// When the setting has fewer.
     pub fn connector(&self, index: usize) -> Result<Connector> {
-        self.setting.connectors.get(index).copied().context("the setting has too few connectors for this scenario")
+        self.setting
+            .connectors
+            .get(index)
+            .copied()
+            .context("the setting has too few connectors for this scenario")
     }
 
     /// Run a command in the guest that must succeed.
@@ -144,14 +149,20 @@ impl Bench<'_> {
     ///
     /// When one does not, with those that failed.
     pub fn test(&mut self, arguments: &str) -> Result<String> {
-        let ended = self.guest.run(self.machine, &format!("xen-display-test {arguments}"), LONG)?;
+        let ended = self
+            .guest
+            .run(self.machine, &format!("xen-display-test {arguments}"), LONG)?;
         self.judge(arguments, ended)
     }
 
     fn judge(&self, arguments: &str, ended: Ended) -> Result<String> {
         std::fs::write(self.out.join("test.jsonl"), &ended.stdout)?;
         if ended.status != 0 {
-            bail!("xen-display-test {arguments} ended with {}:\n{}", ended.status, tail(&ended.stderr, 12));
+            bail!(
+                "xen-display-test {arguments} ended with {}:\n{}",
+                ended.status,
+                tail(&ended.stderr, 12)
+            );
         }
         Ok(ended.stdout)
     }
@@ -162,8 +173,13 @@ impl Bench<'_> {
     ///
     /// When it ends before.
     pub fn show(&mut self, arguments: &str) -> Result<Job> {
-        let job = self.guest.spawn(self.machine, &format!("exec xen-display-test {arguments}"))?;
-        self.machine.link.wait_output(job, "\"shown\"", SHORT).with_context(|| format!("xen-display-test {arguments}"))?;
+        let job = self
+            .guest
+            .spawn(self.machine, &format!("exec xen-display-test {arguments}"))?;
+        self.machine
+            .link
+            .wait_output(job, "\"shown\"", SHORT)
+            .with_context(|| format!("xen-display-test {arguments}"))?;
         Ok(job)
     }
 
@@ -195,7 +211,9 @@ impl Bench<'_> {
     pub fn picture(&mut self, guest: &str, connector: Connector) -> Result<Picture> {
         let output = self.backend()?.output();
         match (output, self.backend.as_ref()) {
-            (Output::Capture, Some(backend)) => Ok(backend.picture(self.machine, guest, connector.unique_id)?.0),
+            (Output::Capture, Some(backend)) => {
+                Ok(backend.picture(self.machine, guest, connector.unique_id)?.0)
+            }
             _ => {
                 let file = self.out.join("screen.png");
                 self.machine.screenshot(&file)?;
@@ -219,7 +237,13 @@ impl Bench<'_> {
     /// # Errors
     ///
     /// As [`Self::expect_card`].
-    pub fn expect_card_of(&mut self, guest: &str, connector: Connector, variant: u32, format: &str) -> Result<()> {
+    pub fn expect_card_of(
+        &mut self,
+        guest: &str,
+        connector: Connector,
+        variant: u32,
+        format: &str,
+    ) -> Result<()> {
         let expected = card(connector.width, connector.height, variant, format)?;
         let stem = format!("{guest}-{}-{format}-{variant}", connector.unique_id);
         let diff = self.out.join(format!("{stem}-diff.png"));
@@ -236,8 +260,12 @@ impl Bench<'_> {
                 }
                 Err(error) if Instant::now() >= end => {
                     picture.write(&self.out.join(format!("{stem}-got.png")))?;
-                    expected.picture.write(&self.out.join(format!("{stem}-expected.png")))?;
-                    return Err(error).with_context(|| format!("card {variant} in {format} on {}", connector.unique_id));
+                    expected
+                        .picture
+                        .write(&self.out.join(format!("{stem}-expected.png")))?;
+                    return Err(error).with_context(|| {
+                        format!("card {variant} in {format} on {}", connector.unique_id)
+                    });
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(300)),
             }
@@ -258,9 +286,23 @@ pub fn lines_of(said: &str, kind: &str) -> Vec<Value> {
 /// # Errors
 ///
 /// When it does not boot, or its driver makes no display.
-pub fn boot_guest(machine: &mut Machine, driver: &Driver, kind: Kind, name: &str, connectors: &[Connector]) -> Result<Guest> {
+pub fn boot_guest(
+    machine: &mut Machine,
+    driver: &Driver,
+    kind: Kind,
+    name: &str,
+    connectors: &[Connector],
+) -> Result<Guest> {
     let connectors = connectors.iter().map(Connector::in_xl_cfg).collect();
-    let guest = Guest::boot(machine, Config { kind, name: name.to_owned(), connectors, memory: 768 })?;
+    let guest = Guest::boot(
+        machine,
+        Config {
+            kind,
+            name: name.to_owned(),
+            connectors,
+            memory: 768,
+        },
+    )?;
     match driver.load(machine, &guest) {
         Ok(()) => Ok(guest),
         Err(error) => {
@@ -275,10 +317,18 @@ pub fn boot_guest(machine: &mut Machine, driver: &Driver, kind: Kind, name: &str
 /// # Errors
 ///
 /// When it fails, or does not within `at_most`.
-pub fn wait_until(what: &str, at_most: Duration, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
+pub fn wait_until(
+    what: &str,
+    at_most: Duration,
+    mut ready: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     let end = Instant::now() + at_most;
     while !ready()? {
-        ensure!(Instant::now() < end, "{what} did not come about in {} s", at_most.as_secs());
+        ensure!(
+            Instant::now() < end,
+            "{what} did not come about in {} s",
+            at_most.as_secs()
+        );
         std::thread::sleep(Duration::from_millis(200));
     }
     Ok(())

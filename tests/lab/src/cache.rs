@@ -29,19 +29,11 @@ impl Key {
         self
     }
 
-    /// With the contents of a file.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read.
-    pub fn with_file(self, path: &Path) -> Result<Self> {
-        let contents = std::fs::read(path).with_context(|| path.display().to_string())?;
-        Ok(self.with(contents))
-    }
-
     /// The first 16 hexadecimal digits.
     fn digits(&self) -> String {
-        self.0.clone().finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let digest: [u8; 32] = self.0.clone().finalize().into();
+        let [a, b, c, d, e, f, g, h, ..] = digest;
+        format!("{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]))
     }
 }
 
@@ -75,7 +67,9 @@ fn remove_older(name: &str) -> Result<()> {
         let is_older = other
             .strip_prefix(name)
             .and_then(|rest| rest.strip_prefix('-'))
-            .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|digit| digit.is_ascii_hexdigit()));
+            .is_some_and(|rest| {
+                rest.len() == 16 && rest.bytes().all(|digit| digit.is_ascii_hexdigit())
+            });
         if is_older {
             std::fs::remove_dir_all(file.path())?;
         }

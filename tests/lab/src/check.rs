@@ -63,12 +63,16 @@ fn full_name(scenario: &Scenario, kind: Kind) -> String {
     format!("{}-{kind}", scenario.name)
 }
 
+/// A test's name, and the test.
+type HostTest = (&'static str, fn() -> Result<()>);
+
 /// Tests that need no machine.
-const HOST_TESTS: &[(&str, fn() -> Result<()>)] = &[
+const HOST_TESTS: &[HostTest] = &[
     ("rustfmt", rustfmt),
     ("rustfmt-kernel", rustfmt_kernel),
     ("clippy", clippy),
     ("host-tests", host_tests),
+    ("fuzz", fuzz),
     ("gate-unsafe-rooms", gates::unsafe_rooms),
     ("gate-generic-rooms", gates::generic_rooms),
 ];
@@ -83,19 +87,35 @@ pub fn run(options: &cli::Check) -> Result<bool> {
     let names = names();
     let only = options.only.clone();
     if let Some(only) = &only {
-        ensure!(names.iter().any(|name| name.contains(only)), "no test has \"{only}\" in its name; \"make list\" lists them");
+        ensure!(
+            names.iter().any(|name| name.contains(only)),
+            "no test has \"{only}\" in its name; \"make list\" lists them"
+        );
     }
     let exact = only.as_ref().is_some_and(|only| names.contains(only));
-    let selection = Selection { only, full: options.full };
-    let wants = |name: &str| if exact { selection.only.as_deref() == Some(name) } else { selection.wants(name) };
+    let selection = Selection {
+        only,
+        full: options.full,
+    };
+    let wants = |name: &str| {
+        if exact {
+            selection.only.as_deref() == Some(name)
+        } else {
+            selection.wants(name)
+        }
+    };
     let mut report = Report::default();
 
     for (name, test) in HOST_TESTS.iter().filter(|(name, _)| wants(name)) {
         report.test(name, test);
     }
 
-    let wanted = |scenario: &Scenario, kind| selection.wants_scenario(scenario, kind) && wants(&full_name(scenario, kind));
-    let any_scenario = SCENARIOS.iter().any(|scenario| KINDS.iter().any(|kind| wanted(scenario, *kind)));
+    let wanted = |scenario: &Scenario, kind| {
+        selection.wants_scenario(scenario, kind) && wants(&full_name(scenario, kind))
+    };
+    let any_scenario = SCENARIOS
+        .iter()
+        .any(|scenario| KINDS.iter().any(|kind| wanted(scenario, *kind)));
     if wants("gate-symbols") || wants("module-clippy") || any_scenario {
         let kernel = Kernel::prepare(&options.common.kver)?;
         if wants("gate-symbols") {
@@ -115,33 +135,70 @@ pub fn run(options: &cli::Check) -> Result<bool> {
 pub fn names() -> Vec<String> {
     let host = HOST_TESTS.iter().map(|(name, _)| (*name).to_owned());
     let kernel = ["gate-symbols", "module-clippy"].map(str::to_owned);
-    let scenarios = SCENARIOS.iter().flat_map(|scenario| KINDS.map(|kind| full_name(scenario, kind)));
+    let scenarios = SCENARIOS
+        .iter()
+        .flat_map(|scenario| KINDS.map(|kind| full_name(scenario, kind)));
     host.chain(kernel).chain(scenarios).collect()
 }
 
 fn rustfmt() -> Result<()> {
     let step = Step::new("checking the format of the programs");
-    run_logged(cargo(&["fmt", "--all", "--check"]).current_dir(repo("tests")), &cache("logs/rustfmt.log"), &step)
+    run_logged(
+        cargo(&["fmt", "--all", "--check"]).current_dir(repo("tests")),
+        &cache("logs/rustfmt.log"),
+        &step,
+    )
 }
 
 fn rustfmt_kernel() -> Result<()> {
     let step = Step::new("checking the format of the modules");
     let mut rustfmt = Command::new("rustfmt");
-    rustfmt.args(["--check", "--edition", "2021", "--config", "skip_children=true"]);
+    rustfmt.args([
+        "--check",
+        "--edition",
+        "2021",
+        "--config",
+        "skip_children=true",
+    ]);
     // Each file by itself: "mod" items lead to files that only the build generates.
-    rustfmt.env("RUSTC_BOOTSTRAP", "1").arg("--unstable-features");
-    run_logged(rustfmt.args(gates::kernel_files()?), &cache("logs/rustfmt-kernel.log"), &step)
+    rustfmt
+        .env("RUSTC_BOOTSTRAP", "1")
+        .arg("--unstable-features");
+    run_logged(
+        rustfmt.args(gates::kernel_files()?),
+        &cache("logs/rustfmt-kernel.log"),
+        &step,
+    )
 }
 
 fn clippy() -> Result<()> {
     let step = Step::new("running clippy");
     let mut clippy = cargo(&["clippy", "--workspace", "--all-targets"]);
-    run_logged(clippy.args(["--", "-D", "warnings"]), &cache("logs/clippy.log"), &step)
+    run_logged(
+        clippy.args(["--", "-D", "warnings"]),
+        &cache("logs/clippy.log"),
+        &step,
+    )
 }
 
 fn host_tests() -> Result<()> {
     let step = Step::new("running the tests of the workspace");
-    run_logged(&mut cargo(&["test", "--workspace"]), &cache("logs/host-tests.log"), &step)
+    run_logged(
+        &mut cargo(&["test", "--workspace"]),
+        &cache("logs/host-tests.log"),
+        &step,
+    )
+}
+
+/// Seconds for each fuzz target: enough to find what a careless change breaks, not to search.
+const FUZZ_SECONDS: &str = "5";
+
+fn fuzz() -> Result<()> {
+    let step = Step::new("fuzzing the protocol code");
+    let mut fuzz = Command::new(repo("tests/fuzz/run"));
+    fuzz.arg(FUZZ_SECONDS)
+        .env("CARGO_TARGET_DIR", cache("target-fuzz"));
+    run_logged(&mut fuzz, &cache("logs/fuzz.log"), &step)
 }
 
 /// All that machines and guests are booted from.
@@ -163,14 +220,25 @@ pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
     })
 }
 
-fn scenarios(kernel: Kernel, front: Front, wanted: &dyn Fn(&Scenario, Kind) -> bool, report: &mut Report) -> Result<()> {
+fn scenarios(
+    kernel: Kernel,
+    front: Front,
+    wanted: &dyn Fn(&Scenario, Kind) -> bool,
+    report: &mut Report,
+) -> Result<()> {
     let ingredients = ingredients(kernel, front)?;
     let out = repo("out/check");
     if out.exists() {
         std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
     }
-    let driver = Driver::new(front, &ingredients)?;
-    let mut stage = Stage { ingredients: &ingredients, driver: &driver, machine: None, cast: None, out };
+    let driver = Driver::new(&ingredients)?;
+    let mut stage = Stage {
+        ingredients: &ingredients,
+        driver: &driver,
+        machine: None,
+        cast: None,
+        out,
+    };
     for kind in KINDS {
         for scenario in SCENARIOS.iter().filter(|scenario| wanted(scenario, kind)) {
             let start = Instant::now();
@@ -204,7 +272,9 @@ impl Stage<'_> {
         let out = self.out.join(full_name(scenario, kind));
         std::fs::create_dir_all(&out)?;
         self.set(scenario, kind, &out)?;
-        let (Some(machine), Some(cast)) = (&mut self.machine, &mut self.cast) else { bail!("there is no guest") };
+        let (Some(machine), Some(cast)) = (&mut self.machine, &mut self.cast) else {
+            bail!("there is no guest")
+        };
         let console = cast.guest.console(machine);
         let marks = (Mark::end_of(machine.serial()), Mark::end_of(&console));
         let mut bench = Bench {
@@ -218,12 +288,17 @@ impl Stage<'_> {
         let mut outcome = (scenario.run)(&mut bench);
         let serial = marks.0.since(bench.machine.serial());
         if outcome.is_ok() && scenario.after == After::AsBefore {
-            outcome = cast.accounts.settle(machine, &cast.guest).map(|accounts| cast.accounts = accounts);
+            outcome = cast
+                .accounts
+                .settle(machine, &cast.guest)
+                .map(|accounts| cast.accounts = accounts);
         }
         let domu = marks.1.since(&console);
         let said = cast.backend.as_ref().map(|backend| backend.said(machine));
         let complaint = keep_logs(&out, serial, domu, said);
-        let outcome = outcome.and(complaint).map_err(|error| with_place(error, &out));
+        let outcome = outcome
+            .and(complaint)
+            .map_err(|error| with_place(error, &out));
         if outcome.is_err() || scenario.after == After::Gone {
             self.strike(outcome.is_err());
         }
@@ -232,14 +307,20 @@ impl Stage<'_> {
 
     /// Have a machine, a backend and a guest for a scenario.
     fn set(&mut self, scenario: &Scenario, kind: Kind, out: &Path) -> Result<()> {
-        let fits = |cast: &Cast| cast.setting == scenario.setting && cast.guest.config.kind == kind && cast.backend.is_some();
+        let fits = |cast: &Cast| {
+            cast.setting == scenario.setting
+                && cast.guest.config.kind == kind
+                && cast.backend.is_some()
+        };
         if self.cast.as_ref().is_some_and(fits) {
             return Ok(());
         }
         self.strike(false);
         let machine = match &mut self.machine {
             Some(machine) => machine,
-            None => self.machine.insert(Machine::boot(self.ingredients, &cache("run"))?),
+            None => self
+                .machine
+                .insert(Machine::boot(self.ingredients, &cache("run"))?),
         };
         let result = cast(machine, self.driver, scenario.setting, kind, out);
         match result {
@@ -262,8 +343,13 @@ impl Stage<'_> {
         }
         if let (Some(cast), Some(machine)) = (cast, machine) {
             // A guest that a scenario destroyed is not there any more.
-            let guest = machine.dom0(&format!("xl destroy {} 2>/dev/null || ! xl domname {} 2>/dev/null", cast.guest.id, cast.guest.id));
-            let backend = cast.backend.map_or(Ok(()), |backend| backend.stop(machine).map(|_| ()));
+            let guest = machine.dom0(&format!(
+                "xl destroy {} 2>/dev/null || ! xl domname {} 2>/dev/null",
+                cast.guest.id, cast.guest.id
+            ));
+            let backend = cast
+                .backend
+                .map_or(Ok(()), |backend| backend.stop(machine).map(|_| ()));
             if guest.is_err() || backend.is_err() {
                 self.machine = None;
             }
@@ -272,7 +358,13 @@ impl Stage<'_> {
 }
 
 /// Start a backend and a guest, and note what the guest has.
-fn cast(machine: &mut Machine, driver: &Driver, setting: Setting, kind: Kind, out: &Path) -> Result<Cast> {
+fn cast(
+    machine: &mut Machine,
+    driver: &Driver,
+    setting: Setting,
+    kind: Kind,
+    out: &Path,
+) -> Result<Cast> {
     let serial = Mark::end_of(machine.serial());
     let backend = Backend::start(machine, setting.output)?;
     let name = format!("{kind}-guest");
@@ -288,17 +380,30 @@ fn cast(machine: &mut Machine, driver: &Driver, setting: Setting, kind: Kind, ou
     let complaint = keep_logs(&boot, serial.since(machine.serial()), domu, Some(said));
     let (guest, accounts) = booted?;
     complaint.context("while the guest booted")?;
-    Ok(Cast { guest, backend: Some(backend), setting, accounts })
+    Ok(Cast {
+        guest,
+        backend: Some(backend),
+        setting,
+        accounts,
+    })
 }
 
 /// Write a scenario's logs and look for complaints in them.
-fn keep_logs(out: &Path, serial: Result<String>, domu: Result<String>, backend: Option<Result<String>>) -> Result<()> {
+fn keep_logs(
+    out: &Path,
+    serial: Result<String>,
+    domu: Result<String>,
+    backend: Option<Result<String>>,
+) -> Result<()> {
     let serial = serial?;
     let logs = [
         ("xen.log", health::of_xen(&serial)),
         ("dom0.log", health::of_dom0(&serial)),
         ("domu.log", domu.unwrap_or_default()),
-        ("backend.log", backend.and_then(Result::ok).unwrap_or_default()),
+        (
+            "backend.log",
+            backend.and_then(Result::ok).unwrap_or_default(),
+        ),
     ];
     let mut found = None;
     for (name, text) in &logs {

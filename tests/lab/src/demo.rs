@@ -28,7 +28,12 @@ use std::time::Duration;
 use std::time::Instant;
 
 /// The display of the demo's guest.
-const DISPLAY: Connector = Connector { unique_id: "Virtual-1", name: "Virtual-1", width: 1024, height: 768 };
+const DISPLAY: Connector = Connector {
+    unique_id: "Virtual-1",
+    name: "Virtual-1",
+    width: 1024,
+    height: 768,
+};
 
 /// How long a program is watched.
 const WATCHED: Duration = Duration::from_secs(10);
@@ -40,7 +45,7 @@ const WATCHED: Duration = Duration::from_secs(10);
 /// When something cannot be made or does not run.
 pub fn run(options: &Common) -> Result<()> {
     let ingredients = ingredients(Kernel::prepare(&options.kver)?, options.front)?;
-    let driver = Driver::new(options.front, &ingredients)?;
+    let driver = Driver::new(&ingredients)?;
     let out = repo("out/demo");
     std::fs::create_dir_all(&out)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
@@ -51,12 +56,38 @@ pub fn run(options: &Common) -> Result<()> {
     drop(step);
 
     let mut table = Table::new();
-    table.set_header(["guest", "program", "mode", "frames", "flips/s", "CPU time of Dom0", "of it the backend", "of the guest"]);
-    let mut show = Show { machine: &mut machine, backend: &backend, guest: &guest, out: &out };
-    for (program, command, also) in [("kmscube", "exec kmscube -D /dev/dri/card0 2>&1", None), ("weston", WESTON, Some(CLIENT))] {
+    table.set_header([
+        "guest",
+        "program",
+        "mode",
+        "frames",
+        "flips/s",
+        "CPU time of Dom0",
+        "of it the backend",
+        "of the guest",
+    ]);
+    let mut show = Show {
+        machine: &mut machine,
+        backend: &backend,
+        guest: &guest,
+        out: &out,
+    };
+    for (program, command, also) in [
+        ("kmscube", "exec kmscube -D /dev/dri/card0 2>&1", None),
+        ("weston", WESTON, Some(CLIENT)),
+    ] {
         let figures = show.program(program, command, also)?;
         let [frames, rate, dom0, backend, of_guest] = figures;
-        table.add_row([kind.to_string(), program.into(), format!("{}x{}", DISPLAY.width, DISPLAY.height), frames, rate, dom0, backend, of_guest]);
+        table.add_row([
+            kind.to_string(),
+            program.into(),
+            format!("{}x{}", DISPLAY.width, DISPLAY.height),
+            frames,
+            rate,
+            dom0,
+            backend,
+            of_guest,
+        ]);
     }
     guest.destroy(&mut machine)?;
     backend.stop(&mut machine)?;
@@ -89,20 +120,28 @@ impl Show<'_> {
         let client = match also {
             None => None,
             Some(client) => {
-                self.machine.link.wait_output(job, "launching", SHORT).with_context(|| format!("{name} did not start"))?;
+                self.machine
+                    .link
+                    .wait_output(job, "launching", SHORT)
+                    .with_context(|| format!("{name} did not start"))?;
                 Some(self.guest.spawn(self.machine, client)?)
             }
         };
         let start = self.counters()?;
         let begun = Instant::now();
         while self.counters()?.flips < start.flips + 20 {
-            anyhow::ensure!(begun.elapsed() < LONG, "{name} does not draw:\n{}", self.machine.link.output(job)?);
+            anyhow::ensure!(
+                begun.elapsed() < LONG,
+                "{name} does not draw:\n{}",
+                self.machine.link.output(job)?
+            );
             std::thread::sleep(Duration::from_millis(300));
         }
         let before = self.counters()?;
         std::thread::sleep(WATCHED);
         let after = self.counters()?;
-        self.machine.screenshot(&self.out.join(format!("{name}.png")))?;
+        self.machine
+            .screenshot(&self.out.join(format!("{name}.png")))?;
         for job in client.into_iter().chain([job]) {
             self.machine.link.signal(job, 15)?;
             self.machine.link.wait(job, SHORT)?;
@@ -126,8 +165,14 @@ impl Show<'_> {
         let figures = self.backend.figures(self.machine)?;
         let list = self.machine.dom0("xl list")?;
         let time = |id: u32| -> Result<f64> {
-            let line = list.lines().find(|line| line.split_whitespace().nth(1) == Some(&id.to_string())).context("xl list lacks a domain")?;
-            line.split_whitespace().last().and_then(|time| time.parse().ok()).context("xl list shows no time")
+            let line = list
+                .lines()
+                .find(|line| line.split_whitespace().nth(1) == Some(&id.to_string()))
+                .context("xl list lacks a domain")?;
+            line.split_whitespace()
+                .last()
+                .and_then(|time| time.parse().ok())
+                .context("xl list shows no time")
         };
         Ok(Counters {
             at: Instant::now(),

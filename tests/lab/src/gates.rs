@@ -12,13 +12,28 @@ use std::path::PathBuf;
 const KERNEL_CODE: &[&str] = &["drm_front", "zcopy_backend_client", "include"];
 
 /// Where `unsafe` may be.
-const UNSAFE_ROOMS: &[&str] = &["include/xen_sys", "drm_front/xen", "drm_front/kms", "zcopy_backend_client"];
+const UNSAFE_ROOMS: &[&str] = &[
+    "include/xen_sys",
+    "drm_front/xen",
+    "drm_front/kms",
+    "zcopy_backend_client",
+];
 
 /// Where nobody may know of displif: they wrap Xen and KMS for any driver.
 const GENERIC_ROOMS: &[&str] = &["drm_front/xen", "drm_front/kms"];
 
 /// Words of displif that nothing else has.
-const DISPLIF_WORDS: &[&str] = &["displif", "xendispl", "vdispl", "dbuf", "fb_attach", "fb_detach", "pg_flip", "gref_directory", "be_alloc"];
+const DISPLIF_WORDS: &[&str] = &[
+    "displif",
+    "xendispl",
+    "vdispl",
+    "dbuf",
+    "fb_attach",
+    "fb_detach",
+    "pg_flip",
+    "gref_directory",
+    "be_alloc",
+];
 
 /// All Rust files of the kernel modules.
 ///
@@ -67,10 +82,13 @@ pub fn unsafe_rooms() -> Result<()> {
 ///
 /// Names each line that breaks the rule.
 pub fn generic_rooms() -> Result<()> {
-    report("a word of displif in a wrapper that is for any driver", |path, line| {
-        let line = line.to_lowercase();
-        within(path, GENERIC_ROOMS) && DISPLIF_WORDS.iter().any(|word| line.contains(word))
-    })
+    report(
+        "a word of displif in a wrapper that is for any driver",
+        |path, line| {
+            let line = line.to_lowercase();
+            within(path, GENERIC_ROOMS) && DISPLIF_WORDS.iter().any(|word| line.contains(word))
+        },
+    )
 }
 
 fn within(path: &Path, rooms: &[&str]) -> bool {
@@ -91,7 +109,12 @@ fn report(rule: &str, breaks: impl Fn(&Path, &str) -> bool) -> Result<()> {
     for path in kernel_files()? {
         let text = std::fs::read_to_string(&path)?;
         let name = path.strip_prefix(repo("")).unwrap_or(&path).display();
-        found.extend(text.lines().enumerate().filter(|(_, line)| breaks(&path, line)).map(|(index, line)| format!("{name}:{}: {}", index + 1, line.trim())));
+        found.extend(
+            text.lines()
+                .enumerate()
+                .filter(|(_, line)| breaks(&path, line))
+                .map(|(index, line)| format!("{name}:{}: {}", index + 1, line.trim())),
+        );
     }
     ensure!(found.is_empty(), "{rule}:\n{}", found.join("\n"));
     Ok(())

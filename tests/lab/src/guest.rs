@@ -73,17 +73,31 @@ impl Guest {
             // xenconsoled keeps the file open by name only while the guest runs; each boot has a log of its own.
             std::fs::remove_file(&log)?;
         }
-        machine.dom0(&format!("xl create -q /lab/{file}")).with_context(|| format!("the guest {name} cannot be created"))?;
-        let id = machine.dom0(&format!("xl domid {name}"))?.trim().parse().context("xl names no domain id")?;
+        machine
+            .dom0(&format!("xl create -q /lab/{file}"))
+            .with_context(|| format!("the guest {name} cannot be created"))?;
+        let id = machine
+            .dom0(&format!("xl domid {name}"))?
+            .trim()
+            .parse()
+            .context("xl names no domain id")?;
         let guest = Self { config, id };
         let end = Instant::now() + BOOT_TIME;
         loop {
             let agent = machine.dom0(&format!("xenstore-read /local/domain/{id}/data/lab/agent 2>/dev/null || xl domname {id} || echo gone"))?;
             match agent.trim() {
                 "ready" => return Ok(guest),
-                "gone" => bail!("the guest {} died while booting. The end of its console:\n{}", guest.config.name, guest.console_tail(machine)),
+                "gone" => bail!(
+                    "the guest {} died while booting. The end of its console:\n{}",
+                    guest.config.name,
+                    guest.console_tail(machine)
+                ),
                 _ if Instant::now() >= end => {
-                    bail!("the guest {} did not boot. The end of its console:\n{}", guest.config.name, guest.console_tail(machine))
+                    bail!(
+                        "the guest {} did not boot. The end of its console:\n{}",
+                        guest.config.name,
+                        guest.console_tail(machine)
+                    )
                 }
                 _ => std::thread::sleep(Duration::from_millis(300)),
             }
@@ -110,7 +124,10 @@ impl Guest {
     ///
     /// When the guest does not answer, or the command takes too long.
     pub fn run(&self, machine: &mut Machine, command: &str, at_most: Duration) -> Result<Ended> {
-        machine.link.run(self.domain(), command, at_most).with_context(|| self.last_words(machine))
+        machine
+            .link
+            .run(self.domain(), command, at_most)
+            .with_context(|| self.last_words(machine))
     }
 
     /// Run a command that must succeed.
@@ -118,11 +135,21 @@ impl Guest {
     /// # Errors
     ///
     /// When it fails or takes too long, or the guest does not answer.
-    pub fn run_ok(&self, machine: &mut Machine, command: &str, at_most: Duration) -> Result<String> {
+    pub fn run_ok(
+        &self,
+        machine: &mut Machine,
+        command: &str,
+        at_most: Duration,
+    ) -> Result<String> {
         let ended = self.run(machine, command, at_most)?;
         if ended.status != 0 {
             let said = ended.stdout + &ended.stderr;
-            bail!("in guest {}, `{command}` failed with {}:\n{}", self.config.name, ended.status, tail(&said, 15));
+            bail!(
+                "in guest {}, `{command}` failed with {}:\n{}",
+                self.config.name,
+                ended.status,
+                tail(&said, 15)
+            );
         }
         Ok(ended.stdout)
     }
@@ -133,11 +160,18 @@ impl Guest {
     ///
     /// When the guest does not answer.
     pub fn spawn(&self, machine: &mut Machine, command: &str) -> Result<Job> {
-        machine.link.spawn(self.domain(), command).with_context(|| self.last_words(machine))
+        machine
+            .link
+            .spawn(self.domain(), command)
+            .with_context(|| self.last_words(machine))
     }
 
     fn last_words(&self, machine: &Machine) -> String {
-        format!("the last line on the console of guest {} is: {}", self.config.name, last_lines(&self.console(machine), 1).join(""))
+        format!(
+            "the last line on the console of guest {} is: {}",
+            self.config.name,
+            last_lines(&self.console(machine), 1).join("")
+        )
     }
 
     /// Destroy it.
@@ -157,7 +191,12 @@ fn console(machine: &Machine, name: &str) -> PathBuf {
 
 /// The guest's `xl.cfg`.
 fn xl_cfg(config: &Config) -> String {
-    let Config { kind, name, connectors, memory } = config;
+    let Config {
+        kind,
+        name,
+        connectors,
+        memory,
+    } = config;
     let tsc = match kind {
         // Xen cannot emulate RDTSCP on an emulated SVM.
         Kind::Pvh => "tsc_mode = \"native\"\n",
@@ -166,7 +205,10 @@ fn xl_cfg(config: &Config) -> String {
     let vdispl = if connectors.is_empty() {
         String::new()
     } else {
-        format!("vdispl = [ 'backend=0,be-alloc=0,connectors={}' ]\n", connectors.join(";"))
+        format!(
+            "vdispl = [ 'backend=0,be-alloc=0,connectors={}' ]\n",
+            connectors.join(";")
+        )
     };
     format!(
         "name = \"{name}\"\n\

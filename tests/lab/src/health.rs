@@ -75,7 +75,8 @@ impl Mark {
 
 /// The first line of a log that tells of something wrong.
 pub fn complaint(log: &str) -> Option<&str> {
-    log.lines().find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)))
+    log.lines()
+        .find(|line| COMPLAINTS.iter().any(|complaint| line.contains(complaint)))
 }
 
 /// What a guest has given and taken.
@@ -99,8 +100,14 @@ impl Accounts {
             "sync; echo 3 >/proc/sys/vm/drop_caches; sed -n 's/^MemAvailable: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo",
             Duration::from_secs(60),
         )?;
-        let available = text.trim().parse().with_context(|| format!("meminfo says \"{}\"", text.trim()))?;
-        Ok(Self { mapped_grants: mapped_grants(machine, guest.id)?, available })
+        let available = text
+            .trim()
+            .parse()
+            .with_context(|| format!("meminfo says \"{}\"", text.trim()))?;
+        Ok(Self {
+            mapped_grants: mapped_grants(machine, guest.id)?,
+            available,
+        })
     }
 
     /// Wait until the guest has again what it had.
@@ -119,9 +126,16 @@ impl Accounts {
             }
             if Instant::now() >= end {
                 if !grants_back {
-                    bail!("{} pages of the guest stay mapped by others, before there were {}", now.mapped_grants, self.mapped_grants);
+                    bail!(
+                        "{} pages of the guest stay mapped by others, before there were {}",
+                        now.mapped_grants,
+                        self.mapped_grants
+                    );
                 }
-                bail!("the guest has {} KiB less memory than before", self.available - now.available);
+                bail!(
+                    "the guest has {} KiB less memory than before",
+                    self.available - now.available
+                );
             }
             std::thread::sleep(Duration::from_millis(500));
         }
@@ -146,8 +160,15 @@ fn mapped_grants(machine: &mut Machine, domain: u32) -> Result<usize> {
         std::thread::sleep(Duration::from_millis(100));
     };
     let head = format!("grant-table for remote d{domain} ");
-    let mut lines = text.lines().skip_while(|line| !line.contains(&head)).skip(1);
-    Ok(lines.by_ref().take_while(|line| !line.contains("grant-table for") && !line.contains(END)).filter(|line| line.contains("[0x")).count())
+    let mut lines = text
+        .lines()
+        .skip_while(|line| !line.contains(&head))
+        .skip(1);
+    Ok(lines
+        .by_ref()
+        .take_while(|line| !line.contains("grant-table for") && !line.contains(END))
+        .filter(|line| line.contains("[0x"))
+        .count())
 }
 
 /// What Xen wrote into the machine's serial log.
@@ -161,7 +182,10 @@ pub fn of_dom0(serial: &str) -> String {
 }
 
 fn lines(text: &str, wanted: impl Fn(&str) -> bool) -> String {
-    text.lines().filter(|line| wanted(line)).flat_map(|line| [line, "\n"]).collect()
+    text.lines()
+        .filter(|line| wanted(line))
+        .flat_map(|line| [line, "\n"])
+        .collect()
 }
 
 #[cfg(test)]
@@ -170,7 +194,13 @@ mod tests {
 
     #[test]
     fn complaints_are_found_and_ordinary_lines_are_not() {
-        assert_eq!(complaint("[ 1.0] fine\n[ 2.0] WARNING: CPU: 0 PID: 1\n"), Some("[ 2.0] WARNING: CPU: 0 PID: 1"));
-        assert_eq!(complaint("[ 1.0] Debugging is on\n(XEN) HVM d1v0 created\n"), None);
+        assert_eq!(
+            complaint("[ 1.0] fine\n[ 2.0] WARNING: CPU: 0 PID: 1\n"),
+            Some("[ 2.0] WARNING: CPU: 0 PID: 1")
+        );
+        assert_eq!(
+            complaint("[ 1.0] Debugging is on\n(XEN) HVM d1v0 created\n"),
+            None
+        );
     }
 }

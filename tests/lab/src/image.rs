@@ -17,8 +17,14 @@ use std::process::Command;
 use std::process::Stdio;
 
 /// What Dom0 has beyond a minimal system.
-pub const DOM0_PACKAGES: &[&str] =
-    &["busybox-static", "kmod", "libdrm2", "xen-hypervisor-4.20-amd64", "xen-utils-4.20", "xenstore-utils"];
+pub const DOM0_PACKAGES: &[&str] = &[
+    "busybox-static",
+    "kmod",
+    "libdrm2",
+    "xen-hypervisor-4.20-amd64",
+    "xen-utils-4.20",
+    "xenstore-utils",
+];
 
 /// What a guest has beyond a minimal system.
 pub const GUEST_PACKAGES: &[&str] = &[
@@ -34,7 +40,12 @@ pub const GUEST_PACKAGES: &[&str] = &[
 ];
 
 /// Files that no scenario reads.
-const LEFT_OUT: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"];
+const LEFT_OUT: &[&str] = &[
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/locale/*",
+    "/usr/share/info/*",
+];
 
 /// The directory with `root.img`, an ext4 image of a Debian 13 system with these packages; and, for Dom0, Xen in `xen`.
 ///
@@ -43,15 +54,34 @@ const LEFT_OUT: &[&str] = &["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/
 /// When the archive cannot be reached, or there is no room.
 pub fn root(name: &str, packages: &[&str]) -> Result<PathBuf> {
     let sources = apt::sources()?;
-    let key = packages.iter().fold(Key::new().with("4").with(&sources), |key, package| key.with(package));
+    let key = packages
+        .iter()
+        .fold(Key::new().with("4").with(&sources), |key, package| {
+            key.with(package)
+        });
     entry(name, &key, |dir| {
         let step = Step::new(format!("making the root of {name}"));
         let tree = dir.join("tree");
         let mut mmdebstrap = Command::new("mmdebstrap");
-        mmdebstrap.args(["--variant=minbase", "--aptopt=/cache/apt.conf", &format!("--include={}", packages.join(","))]);
-        mmdebstrap.args(LEFT_OUT.iter().map(|path| format!("--dpkgopt=path-exclude={path}")));
-        mmdebstrap.arg("trixie").arg(&tree).arg(cache("sources.list"));
-        run_logged(&mut mmdebstrap, &cache(&format!("logs/root-{name}.log")), &step)?;
+        mmdebstrap.args([
+            "--variant=minbase",
+            "--aptopt=/cache/apt.conf",
+            &format!("--include={}", packages.join(",")),
+        ]);
+        mmdebstrap.args(
+            LEFT_OUT
+                .iter()
+                .map(|path| format!("--dpkgopt=path-exclude={path}")),
+        );
+        mmdebstrap
+            .arg("trixie")
+            .arg(&tree)
+            .arg(cache("sources.list"));
+        run_logged(
+            &mut mmdebstrap,
+            &cache(&format!("logs/root-{name}.log")),
+            &step,
+        )?;
         for mount_point in ["lab", "usr/lib/modules"] {
             std::fs::create_dir_all(tree.join(mount_point))?;
         }
@@ -59,7 +89,11 @@ pub fn root(name: &str, packages: &[&str]) -> Result<PathBuf> {
         let hypervisor = tree.join("boot/xen-4.20-amd64.gz");
         if hypervisor.exists() {
             let xen = File::create(dir.join("xen"))?;
-            let status = Command::new("gzip").arg("-dc").arg(hypervisor).stdout(xen).status()?;
+            let status = Command::new("gzip")
+                .arg("-dc")
+                .arg(hypervisor)
+                .stdout(xen)
+                .status()?;
             anyhow::ensure!(status.success(), "Xen could not be uncompressed ({status})");
         }
         step.at("making its image");
@@ -81,7 +115,13 @@ pub fn ext4(tree: &Path, image: &Path) -> Result<()> {
         .context("du printed nothing")?
         .parse()?;
     let size = format!("{}k", kib * 5 / 4 + 32 * 1024);
-    output(Command::new("mke2fs").args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"]).arg(tree).arg(image).arg(size))?;
+    output(
+        Command::new("mke2fs")
+            .args(["-q", "-t", "ext4", "-O", "^has_journal", "-d"])
+            .arg(tree)
+            .arg(image)
+            .arg(size),
+    )?;
     Ok(())
 }
 
@@ -91,7 +131,11 @@ pub fn ext4(tree: &Path, image: &Path) -> Result<()> {
 ///
 /// When `cpio` fails.
 pub fn initramfs(tree: &Path, image: &Path) -> Result<()> {
-    let mut find = Command::new("find").arg(".").current_dir(tree).stdout(Stdio::piped()).spawn()?;
+    let mut find = Command::new("find")
+        .arg(".")
+        .current_dir(tree)
+        .stdout(Stdio::piped())
+        .spawn()?;
     let names = find.stdout.take().context("find has no output")?;
     let status = Command::new("cpio")
         .args(["--quiet", "-o", "-H", "newc"])
@@ -100,6 +144,9 @@ pub fn initramfs(tree: &Path, image: &Path) -> Result<()> {
         .stdout(File::create(image)?)
         .status()
         .context("cpio cannot be run")?;
-    anyhow::ensure!(find.wait()?.success() && status.success(), "the initramfs could not be made ({status})");
+    anyhow::ensure!(
+        find.wait()?.success() && status.success(),
+        "the initramfs could not be made ({status})"
+    );
     Ok(())
 }

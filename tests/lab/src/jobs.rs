@@ -50,7 +50,9 @@ impl Jobs {
         let job = self.next;
         self.next += 1;
         std::fs::create_dir_all(OUTPUT_DIR).map_err(|e| format!("{OUTPUT_DIR}: {e}"))?;
-        let create = |stream| File::create(path(job, stream)).map_err(|e| format!("the output of a job: {e}"));
+        let create = |stream| {
+            File::create(path(job, stream)).map_err(|e| format!("the output of a job: {e}"))
+        };
         let child = Command::new("/bin/sh")
             .args(["-c", command])
             .stdin(Stdio::piped())
@@ -65,8 +67,14 @@ impl Jobs {
 
     fn input(&mut self, job: u32, text: &str) -> Result<Reply, String> {
         let child = self.running.get_mut(&job).ok_or_else(|| unknown(job))?;
-        let stdin = child.stdin.as_mut().ok_or("the job has no standard input")?;
-        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).map_err(|e| format!("the input of job {job}: {e}"))?;
+        let stdin = child
+            .stdin
+            .as_mut()
+            .ok_or("the job has no standard input")?;
+        stdin
+            .write_all(text.as_bytes())
+            .and_then(|()| stdin.flush())
+            .map_err(|e| format!("the input of job {job}: {e}"))?;
         Ok(Reply::Done)
     }
 
@@ -83,7 +91,10 @@ impl Jobs {
         };
         self.running.remove(&job);
         let reply = Reply::Exited {
-            status: status.code().or(status.signal().map(|s| 128 + s)).unwrap_or(-1),
+            status: status
+                .code()
+                .or(status.signal().map(|s| 128 + s))
+                .unwrap_or(-1),
             stdout: tail(job, "out")?,
             stderr: tail(job, "err")?,
         };
@@ -96,8 +107,12 @@ impl Jobs {
 
     fn signal(&mut self, job: u32, signal: i32) -> Result<Reply, String> {
         let child = self.running.get(&job).ok_or_else(|| unknown(job))?;
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or("the job has no process id")?;
-        let signal = Signal::from_named_raw(signal).ok_or_else(|| format!("there is no signal {signal}"))?;
+        let group = i32::try_from(child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .ok_or("the job has no process id")?;
+        let signal =
+            Signal::from_named_raw(signal).ok_or_else(|| format!("there is no signal {signal}"))?;
         kill_process_group(group, signal).map_err(|e| format!("job {job}: {e}"))?;
         Ok(Reply::Done)
     }
@@ -106,7 +121,10 @@ impl Jobs {
         if !self.running.contains_key(&job) {
             return Err(unknown(job));
         }
-        Ok(Reply::Output { stdout: tail(job, "out")?, stderr: tail(job, "err")? })
+        Ok(Reply::Output {
+            stdout: tail(job, "out")?,
+            stderr: tail(job, "err")?,
+        })
     }
 }
 
@@ -128,5 +146,7 @@ fn tail(job: u32, stream: &str) -> Result<String, String> {
         file.take(OUTPUT_LIMIT).read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(|e| format!("the output of job {job}: {e}"))
+    read()
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .map_err(|e| format!("the output of job {job}: {e}"))
 }

@@ -42,9 +42,16 @@ impl Kernel {
     ///
     /// When the archive does not have it, or its tree cannot be prepared.
     pub fn prepare(release: &str) -> Result<Self> {
-        let key = Key::new().with("2").with(release).with(apt::sources()?).with(output(Command::new("rustc").arg("-vV"))?);
+        let key = Key::new()
+            .with("2")
+            .with(release)
+            .with(apt::sources()?)
+            .with(output(Command::new("rustc").arg("-vV"))?);
         let dir = entry("kernel", &key, |dir| fetch_and_prepare(release, dir))?;
-        Ok(Self { release: release.to_owned(), dir })
+        Ok(Self {
+            release: release.to_owned(),
+            dir,
+        })
     }
 
     /// The bootable image.
@@ -71,9 +78,16 @@ impl Kernel {
     fn module_make(&self) -> Command {
         let mut make = Command::new("make");
         make.arg("-C").arg(self.tree());
-        make.args([&format!("KERNELRELEASE={}", self.release), &format!("CC={CC}"), &format!("M={REPO}")]);
+        make.args([
+            &format!("KERNELRELEASE={}", self.release),
+            &format!("CC={CC}"),
+            &format!("M={REPO}"),
+        ]);
         make.arg(format!("MO={}", self.build_dir().display()));
-        make.arg(format!("-j{}", std::thread::available_parallelism().map_or(1, usize::from)));
+        make.arg(format!(
+            "-j{}",
+            std::thread::available_parallelism().map_or(1, usize::from)
+        ));
         make
     }
 
@@ -103,10 +117,20 @@ impl Kernel {
         }
         run_logged(make.arg("modules"), &log, &step)?;
         let said = std::fs::read_to_string(&log)?;
-        let warnings: Vec<&str> = said.lines().filter(|line| line.contains("warning:")).collect();
-        ensure!(warnings.is_empty(), "the module builds with warnings:\n{}", warnings.join("\n"));
+        let warnings: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("warning:"))
+            .collect();
+        ensure!(
+            warnings.is_empty(),
+            "the module builds with warnings:\n{}",
+            warnings.join("\n")
+        );
         let module = dir.join("xen_drm_front.ko");
-        ensure!(module.exists(), "the build made no xen_drm_front.ko: see Kbuild");
+        ensure!(
+            module.exists(),
+            "the build made no xen_drm_front.ko: see Kbuild"
+        );
         self.check_version_magic(&module)?;
         Ok(module)
     }
@@ -123,11 +147,19 @@ impl Kernel {
         let mut ours = BTreeSet::new();
         for file in std::fs::read_dir(tree.join("rust"))? {
             let path = file?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             if name.starts_with("exports_") && name.ends_with("_generated.h") {
                 let text = std::fs::read_to_string(&path)?;
                 ours.extend(text.lines().filter_map(|line| {
-                    Some(line.strip_prefix("EXPORT_SYMBOL_RUST_GPL(")?.strip_suffix(");")?.to_owned())
+                    Some(
+                        line.strip_prefix("EXPORT_SYMBOL_RUST_GPL(")?
+                            .strip_suffix(");")?
+                            .to_owned(),
+                    )
                 }));
             }
         }
@@ -141,7 +173,11 @@ impl Kernel {
                 (of_rust && owner == "vmlinux").then(|| symbol.to_owned())
             })
             .collect();
-        ensure!(!debian.is_empty(), "the kernel {} was built without Rust", self.release);
+        ensure!(
+            !debian.is_empty(),
+            "the kernel {} was built without Rust",
+            self.release
+        );
         let only_ours: Vec<_> = ours.difference(&debian).collect();
         let only_debian: Vec<_> = debian.difference(&ours).collect();
         if let Some(example) = only_debian.first().or(only_ours.first()) {
@@ -158,10 +194,18 @@ impl Kernel {
 
     /// Compare a module's version magic with a stock module's.
     fn check_version_magic(&self, module: &Path) -> Result<()> {
-        let magic = |path: &Path| output(Command::new("modinfo").args(["-F", "vermagic"]).arg(path));
-        let stock = self.modules().join("kernel/drivers/gpu/drm/xen/drm_xen_front.ko.xz");
+        let magic =
+            |path: &Path| output(Command::new("modinfo").args(["-F", "vermagic"]).arg(path));
+        let stock = self
+            .modules()
+            .join("kernel/drivers/gpu/drm/xen/drm_xen_front.ko.xz");
         let (ours, stock) = (magic(module)?, magic(&stock)?);
-        ensure!(ours == stock, "the module's version magic is \"{}\", the kernel's is \"{}\"", ours.trim(), stock.trim());
+        ensure!(
+            ours == stock,
+            "the module's version magic is \"{}\", the kernel's is \"{}\"",
+            ours.trim(),
+            stock.trim()
+        );
         Ok(())
     }
 
@@ -172,7 +216,12 @@ impl Kernel {
     /// When `modinfo` cannot read it.
     pub fn needs_of(&self, module: &Path) -> Result<Vec<String>> {
         let needs = output(Command::new("modinfo").args(["-F", "depends"]).arg(module))?;
-        Ok(needs.trim().split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+        Ok(needs
+            .trim()
+            .split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect())
     }
 
     /// Put stock modules and all that they need into `dir`, uncompressed, and return the order in which they are to be loaded.
@@ -184,12 +233,22 @@ impl Kernel {
         std::fs::create_dir_all(dir)?;
         let modules = self.modules();
         let table = std::fs::read_to_string(modules.join("modules.dep"))?;
-        let needs: HashMap<&str, &str> = table.lines().filter_map(|line| line.split_once(": ").or_else(|| Some((line.strip_suffix(':')?, "")))).collect();
+        let needs: HashMap<&str, &str> = table
+            .lines()
+            .filter_map(|line| {
+                line.split_once(": ")
+                    .or_else(|| Some((line.strip_suffix(':')?, "")))
+            })
+            .collect();
         let mut order: Vec<&str> = Vec::new();
         for name in names {
             let path = needs
                 .keys()
-                .find(|path| path.rsplit('/').next().is_some_and(|file| file.split('.').next() == Some(name)))
+                .find(|path| {
+                    path.rsplit('/')
+                        .next()
+                        .is_some_and(|file| file.split('.').next() == Some(name))
+                })
                 .with_context(|| format!("the kernel {} has no module {name}", self.release))?;
             // modules.dep has all that a module needs, the last to be loaded first.
             let before = needs[path].split_whitespace().rev();
@@ -221,7 +280,10 @@ fn fetch_and_prepare(release: &str, dir: &Path) -> Result<()> {
     let version = if release == DEFAULT_RELEASE {
         DEFAULT_VERSION.to_owned()
     } else {
-        apt::versions(&binary)?.into_iter().next().with_context(|| gone(release))?
+        apt::versions(&binary)?
+            .into_iter()
+            .next()
+            .with_context(|| gone(release))?
     };
     if apt::versions(&binary)?.is_empty() {
         bail!(gone(release));
@@ -229,14 +291,25 @@ fn fetch_and_prepare(release: &str, dir: &Path) -> Result<()> {
     let series: Vec<&str> = release.split(['.', '+', '-']).take(2).collect();
     let source = format!("linux-source-{}", series.join("."));
     let packages = dir.join("packages");
-    let names = [&binary, &format!("linux-modules-{release}"), &format!("linux-headers-{release}"), &source];
+    let names = [
+        &binary,
+        &format!("linux-modules-{release}"),
+        &format!("linux-headers-{release}"),
+        &source,
+    ];
     apt::unpack(&names.map(String::as_str), &version, &packages, &step)?;
 
     step.at("its modules");
     let modules = packages.join("usr/lib/modules").join(release);
-    std::fs::rename(modules.join("vmlinuz"), dir.join("vmlinuz")).context("the kernel package has no vmlinuz")?;
-    output(Command::new("depmod").arg("-b").arg(packages.join("usr")).arg(release))
-        .or_else(|_| output(Command::new("depmod").arg("-b").arg(&packages).arg(release)))?;
+    std::fs::rename(modules.join("vmlinuz"), dir.join("vmlinuz"))
+        .context("the kernel package has no vmlinuz")?;
+    output(
+        Command::new("depmod")
+            .arg("-b")
+            .arg(packages.join("usr"))
+            .arg(release),
+    )
+    .or_else(|_| output(Command::new("depmod").arg("-b").arg(&packages).arg(release)))?;
     std::fs::create_dir(dir.join("modules"))?;
     std::fs::rename(&modules, dir.join("modules").join(release))?;
     ext4(&dir.join("modules"), &dir.join("modules.img"))?;
@@ -249,26 +322,53 @@ fn fetch_and_prepare(release: &str, dir: &Path) -> Result<()> {
 }
 
 /// Debian's headers have no `rust/` directory, so it is made again from the source package with the same compilers.
-fn prepare_tree(release: &str, source: &str, packages: &Path, dir: &Path, step: &Step) -> Result<()> {
+fn prepare_tree(
+    release: &str,
+    source: &str,
+    packages: &Path,
+    dir: &Path,
+    step: &Step,
+) -> Result<()> {
     let tree = dir.join("tree");
     std::fs::create_dir(&tree)?;
     step.at("unpacking the source");
     let archive = packages.join(format!("usr/src/{source}.tar.xz"));
-    output(Command::new("tar").arg("xf").arg(archive).arg("-C").arg(&tree).arg("--strip-components=1"))?;
+    output(
+        Command::new("tar")
+            .arg("xf")
+            .arg(archive)
+            .arg("-C")
+            .arg(&tree)
+            .arg("--strip-components=1"),
+    )?;
     let headers = packages.join(format!("usr/src/linux-headers-{release}"));
     let config = headers.join(".config");
-    std::fs::copy(&config, tree.join(".config")).with_context(|| format!("{source}: no .config in its headers"))?;
+    std::fs::copy(&config, tree.join(".config"))
+        .with_context(|| format!("{source}: no .config in its headers"))?;
     let log = cache("logs/kernel-tree.log");
     let make = |target: &str| {
         let mut make = Command::new("make");
-        make.arg("-C").arg(&tree).args([&format!("KERNELRELEASE={release}"), &format!("CC={CC}"), target]);
-        make.arg(format!("-j{}", std::thread::available_parallelism().map_or(1, usize::from)));
+        make.arg("-C").arg(&tree).args([
+            &format!("KERNELRELEASE={release}"),
+            &format!("CC={CC}"),
+            target,
+        ]);
+        make.arg(format!(
+            "-j{}",
+            std::thread::available_parallelism().map_or(1, usize::from)
+        ));
         make
     };
     run_logged(&mut make("olddefconfig"), &log, step)?;
     if std::fs::read(&config)? != std::fs::read(tree.join(".config"))? {
-        let change = Command::new("diff").arg(&config).arg(tree.join(".config")).output()?;
-        bail!("the tools here configure {release} otherwise than Debian's did:\n{}", String::from_utf8_lossy(&change.stdout));
+        let change = Command::new("diff")
+            .arg(&config)
+            .arg(tree.join(".config"))
+            .output()?;
+        bail!(
+            "the tools here configure {release} otherwise than Debian's did:\n{}",
+            String::from_utf8_lossy(&change.stdout)
+        );
     }
     run_logged(&mut make("modules_prepare"), &log, step)?;
     std::fs::copy(headers.join("Module.symvers"), tree.join("Module.symvers"))?;
@@ -284,7 +384,11 @@ fn gone(release: &str) -> String {
         .filter_map(|name| Some(name.strip_prefix("linux-binary-")?.to_owned()))
         .filter(|name| name.ends_with(&format!("-{flavour}")) && name.matches('-').count() == 1)
         .collect();
-    present.sort_by_key(|name| name.split(['.', '+', '-']).map(|part| part.parse::<u32>().unwrap_or(0)).collect::<Vec<_>>());
+    present.sort_by_key(|name| {
+        name.split(['.', '+', '-'])
+            .map(|part| part.parse::<u32>().unwrap_or(0))
+            .collect::<Vec<_>>()
+    });
     let newest = present.last().map_or("none", String::as_str);
     format!(
         "the kernel {release} is not in the archive any more; the newest there is {newest}. Try KVER={newest}, and if it passes set \

@@ -85,7 +85,12 @@ impl Link {
         match read {
             Ok(0) => bail!("the machine has gone"),
             Ok(_) => serde_json::from_str(&line).context("an agent's answer is unreadable"),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) =>
+            {
                 bail!("Dom0's agent did not answer in {} s", at_most.as_secs())
             }
             Err(error) => Err(error).context("the line to Dom0's agent"),
@@ -97,12 +102,18 @@ impl Link {
             Domain::Zero => request,
             Domain::Guest(domain) => {
                 let at_most = u64::try_from(PATIENCE.as_millis() / 2)?;
-                Request::Guest { domain, request: Box::new(request), at_most }
+                Request::Guest {
+                    domain,
+                    request: Box::new(request),
+                    at_most,
+                }
             }
         };
         let mut line = serde_json::to_vec(&request)?;
         line.push(b'\n');
-        self.writer.write_all(&line).context("the machine has gone")?;
+        self.writer
+            .write_all(&line)
+            .context("the machine has gone")?;
         match self.receive(PATIENCE)? {
             Reply::Failed(why) => bail!("{domain:?}: {why}"),
             reply => Ok(reply),
@@ -115,7 +126,12 @@ impl Link {
     ///
     /// When the agent does not answer or cannot.
     pub fn spawn(&mut self, domain: Domain, command: &str) -> Result<Job> {
-        match self.ask(domain, Request::Spawn { command: command.to_owned() })? {
+        match self.ask(
+            domain,
+            Request::Spawn {
+                command: command.to_owned(),
+            },
+        )? {
             Reply::Started(number) => Ok(Job { domain, number }),
             other => bail!("{domain:?} answered {other:?}"),
         }
@@ -128,9 +144,23 @@ impl Link {
     /// When the agent does not answer or cannot.
     pub fn poll(&mut self, job: Job) -> Result<Option<Ended>> {
         let at_most = u64::try_from(WAIT_SLICE.as_millis())?;
-        match self.ask(job.domain, Request::Wait { job: job.number, at_most })? {
+        match self.ask(
+            job.domain,
+            Request::Wait {
+                job: job.number,
+                at_most,
+            },
+        )? {
             Reply::Running => Ok(None),
-            Reply::Exited { status, stdout, stderr } => Ok(Some(Ended { status, stdout, stderr })),
+            Reply::Exited {
+                status,
+                stdout,
+                stderr,
+            } => Ok(Some(Ended {
+                status,
+                stdout,
+                stderr,
+            })),
             other => bail!("{:?} answered {other:?}", job.domain),
         }
     }
@@ -149,7 +179,11 @@ impl Link {
             if Instant::now() >= end {
                 let said = self.output(job)?;
                 self.signal(job, 9)?;
-                bail!("a command did not end in {} s; it had said:\n{}", at_most.as_secs(), tail(&said, 12));
+                bail!(
+                    "a command did not end in {} s; it had said:\n{}",
+                    at_most.as_secs(),
+                    tail(&said, 12)
+                );
             }
         }
     }
@@ -160,7 +194,13 @@ impl Link {
     ///
     /// When it is no longer there, or the agent does not answer.
     pub fn signal(&mut self, job: Job, signal: i32) -> Result<()> {
-        match self.ask(job.domain, Request::Signal { job: job.number, signal })? {
+        match self.ask(
+            job.domain,
+            Request::Signal {
+                job: job.number,
+                signal,
+            },
+        )? {
             Reply::Done => Ok(()),
             other => bail!("{:?} answered {other:?}", job.domain),
         }
@@ -194,9 +234,18 @@ impl Link {
                 if ended.stdout.contains(text) {
                     return Ok(ended.stdout);
                 }
-                bail!("a command ended ({}) before it said \"{text}\":\n{}", ended.status, tail(&(ended.stdout + &ended.stderr), 12));
+                bail!(
+                    "a command ended ({}) before it said \"{text}\":\n{}",
+                    ended.status,
+                    tail(&(ended.stdout + &ended.stderr), 12)
+                );
             }
-            ensure!(Instant::now() < end, "a command did not say \"{text}\" in {} s:\n{}", at_most.as_secs(), tail(&said, 12));
+            ensure!(
+                Instant::now() < end,
+                "a command did not say \"{text}\" in {} s:\n{}",
+                at_most.as_secs(),
+                tail(&said, 12)
+            );
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -206,7 +255,13 @@ impl Link {
     /// # Errors
     ///
     /// What the command left if it ended before, or an error if neither came about.
-    pub fn wait_lines(&mut self, job: Job, text: &str, count: usize, at_most: Duration) -> Result<(), Result<Ended>> {
+    pub fn wait_lines(
+        &mut self,
+        job: Job,
+        text: &str,
+        count: usize,
+        at_most: Duration,
+    ) -> Result<(), Result<Ended>> {
         let end = Instant::now() + at_most;
         loop {
             let said = self.output(job).map_err(Err)?;
@@ -217,16 +272,33 @@ impl Link {
                 return Err(Ok(ended));
             }
             if Instant::now() >= end {
-                return Err(Err(anyhow::anyhow!("a command did not write \"{text}\" {count} times in {} s", at_most.as_secs())));
+                return Err(Err(anyhow::anyhow!(
+                    "a command did not write \"{text}\" {count} times in {} s",
+                    at_most.as_secs()
+                )));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
     fn poll_now(&mut self, job: Job) -> Result<Option<Ended>> {
-        match self.ask(job.domain, Request::Wait { job: job.number, at_most: 0 })? {
+        match self.ask(
+            job.domain,
+            Request::Wait {
+                job: job.number,
+                at_most: 0,
+            },
+        )? {
             Reply::Running => Ok(None),
-            Reply::Exited { status, stdout, stderr } => Ok(Some(Ended { status, stdout, stderr })),
+            Reply::Exited {
+                status,
+                stdout,
+                stderr,
+            } => Ok(Some(Ended {
+                status,
+                stdout,
+                stderr,
+            })),
             other => bail!("{:?} answered {other:?}", job.domain),
         }
     }
@@ -237,7 +309,13 @@ impl Link {
     ///
     /// When it is no longer there, or the agent does not answer.
     pub fn input(&mut self, job: Job, text: &str) -> Result<()> {
-        match self.ask(job.domain, Request::Input { job: job.number, text: text.to_owned() })? {
+        match self.ask(
+            job.domain,
+            Request::Input {
+                job: job.number,
+                text: text.to_owned(),
+            },
+        )? {
             Reply::Done => Ok(()),
             other => bail!("{:?} answered {other:?}", job.domain),
         }
@@ -250,7 +328,8 @@ impl Link {
     /// When it takes too long, or the agent does not answer.
     pub fn run(&mut self, domain: Domain, command: &str, at_most: Duration) -> Result<Ended> {
         let job = self.spawn(domain, &format!("exec </dev/null; {command}"))?;
-        self.wait(job, at_most).with_context(|| format!("in {domain:?}: {command}"))
+        self.wait(job, at_most)
+            .with_context(|| format!("in {domain:?}: {command}"))
     }
 
     /// Run a command that must succeed, and return its standard output.
@@ -261,7 +340,11 @@ impl Link {
     pub fn run_ok(&mut self, domain: Domain, command: &str, at_most: Duration) -> Result<String> {
         let ended = self.run(domain, command, at_most)?;
         if ended.status != 0 {
-            bail!("in {domain:?}, `{command}` failed with {}:\n{}", ended.status, tail(&(ended.stdout + &ended.stderr), 15));
+            bail!(
+                "in {domain:?}, `{command}` failed with {}:\n{}",
+                ended.status,
+                tail(&(ended.stdout + &ended.stderr), 15)
+            );
         }
         Ok(ended.stdout)
     }

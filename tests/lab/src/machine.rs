@@ -68,13 +68,28 @@ impl Machine {
         }
         let kernel = &ingredients.kernel;
         let dom0_initramfs = dir.join("dom0-initramfs");
-        make_initramfs(kernel, DOM0_MODULES, &["dom0", "block"], &[&program("lab-agent")], &dom0_initramfs)?;
+        make_initramfs(
+            kernel,
+            DOM0_MODULES,
+            &["dom0", "block"],
+            &[&program("lab-agent")],
+            &dom0_initramfs,
+        )?;
         let mut payload = vec![program("lab-agent"), program("xen-display-test")];
         payload.extend(ingredients.module.clone());
         let payload: Vec<&Path> = payload.iter().map(PathBuf::as_path).collect();
-        make_initramfs(kernel, GUEST_MODULES, &["guest"], &payload, &share.join("guest/initramfs"))?;
+        make_initramfs(
+            kernel,
+            GUEST_MODULES,
+            &["guest"],
+            &payload,
+            &share.join("guest/initramfs"),
+        )?;
         std::fs::copy(kernel.image(), share.join("guest/vmlinuz"))?;
-        std::fs::copy(program("xen-displ-backend"), share.join("bin/xen-displ-backend"))?;
+        std::fs::copy(
+            program("xen-displ-backend"),
+            share.join("bin/xen-displ-backend"),
+        )?;
 
         let qemu = Qemu::start(&Parts {
             xen: &ingredients.dom0_root.join("xen"),
@@ -91,13 +106,22 @@ impl Machine {
             dir,
         })?;
         let link = Link::connect(qemu.agent_socket())?;
-        let mut machine = Self { qemu, link, share, serial: dir.join("serial.log") };
+        let mut machine = Self {
+            qemu,
+            link,
+            share,
+            serial: dir.join("serial.log"),
+        };
         let end = Instant::now() + BOOT_TIME;
         while machine.link.wait_ready(Duration::from_secs(1)).is_err() {
             let console = last_lines(&machine.serial, 20);
             step.at(console.last().map_or("", String::as_str));
             if !machine.qemu.runs() || Instant::now() >= end {
-                bail!("Dom0 did not boot. The end of its console, {}:\n{}", outside(&machine.serial), console.join("\n"));
+                bail!(
+                    "Dom0 did not boot. The end of its console, {}:\n{}",
+                    outside(&machine.serial),
+                    console.join("\n")
+                );
             }
         }
         Ok(machine)
@@ -124,7 +148,8 @@ impl Machine {
     ///
     /// When it fails or takes more than a minute.
     pub fn dom0(&mut self, command: &str) -> Result<String> {
-        self.link.run_ok(Domain::Zero, command, Duration::from_secs(60))
+        self.link
+            .run_ok(Domain::Zero, command, Duration::from_secs(60))
     }
 
     /// Write what Dom0's display shows as a PNG.
@@ -139,7 +164,13 @@ impl Machine {
 }
 
 /// An initramfs with the drivers for the root disk, the scripts, and files that will be in `/opt/lab` of the root.
-fn make_initramfs(kernel: &Kernel, modules: &[&str], scripts: &[&str], files: &[&Path], image: &Path) -> Result<()> {
+fn make_initramfs(
+    kernel: &Kernel,
+    modules: &[&str],
+    scripts: &[&str],
+    files: &[&Path],
+    image: &Path,
+) -> Result<()> {
     let tree = cache("initramfs.tmp");
     if tree.exists() {
         std::fs::remove_dir_all(&tree)?;

@@ -23,7 +23,10 @@ impl Mailbox {
     /// The mailbox `to` ("guest" or "lab") under a domain's home: "" for the own one, else `/local/domain/ID/`.
     #[must_use]
     pub fn new(client: XsdClient, home: &str, to: &str) -> Self {
-        Self { client, dir: format!("{home}data/lab/{to}") }
+        Self {
+            client,
+            dir: format!("{home}data/lab/{to}"),
+        }
     }
 
     /// The path whose change tells of a new document.
@@ -42,11 +45,17 @@ impl Mailbox {
         let count = parts.len();
         for (index, part) in parts.enumerate() {
             let path = format!("{}/{index}", self.dir);
-            self.client.write(&path, part.to_vec()).await.with_context(|| format!("xenstore: writing {path}"))?;
+            self.client
+                .write(&path, part.to_vec())
+                .await
+                .with_context(|| format!("xenstore: writing {path}"))?;
         }
         let path = self.ready();
         let value = format!("{number} {count}");
-        self.client.write_string(&path, &value).await.with_context(|| format!("xenstore: writing {path}"))?;
+        self.client
+            .write_string(&path, &value)
+            .await
+            .with_context(|| format!("xenstore: writing {path}"))?;
         Ok(())
     }
 
@@ -59,12 +68,19 @@ impl Mailbox {
         let Some(ready) = self.client.read_string(self.ready()).await? else {
             return Ok(None);
         };
-        let (number, count) = ready.split_once(' ').context("a mailbox has an unreadable head")?;
+        let (number, count) = ready
+            .split_once(' ')
+            .context("a mailbox has an unreadable head")?;
         let (number, count) = (number.parse()?, count.parse::<usize>()?);
         let mut document = Vec::new();
         for index in 0..count {
             let path = format!("{}/{index}", self.dir);
-            document.extend(self.client.read(&path).await?.with_context(|| format!("{path} is missing"))?);
+            document.extend(
+                self.client
+                    .read(&path)
+                    .await?
+                    .with_context(|| format!("{path} is missing"))?,
+            );
         }
         Ok(Some((number, document)))
     }

@@ -49,7 +49,12 @@ pub fn run_logged(command: &mut Command, log: &Path, step: &Step) -> Result<()> 
         }
     };
     if !status.success() {
-        bail!("{} failed ({status}). The end of {}:\n{}", name(command), outside(log), last_lines(log, QUOTED).join("\n"));
+        bail!(
+            "{} failed ({status}). The end of {}:\n{}",
+            name(command),
+            outside(log),
+            last_lines(log, QUOTED).join("\n")
+        );
     }
     Ok(())
 }
@@ -60,9 +65,17 @@ pub fn run_logged(command: &mut Command, log: &Path, step: &Step) -> Result<()> 
 ///
 /// When it cannot be started or fails; what it said is part of the error.
 pub fn output(command: &mut Command) -> Result<String> {
-    let output = command.stdin(Stdio::null()).output().with_context(|| format!("{} cannot be run", name(command)))?;
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("{} cannot be run", name(command)))?;
     if !output.status.success() {
-        bail!("{} failed ({}): {}", name(command), output.status, String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "{} failed ({}): {}",
+            name(command),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -79,6 +92,12 @@ pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
     };
     let bytes = read().unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect()
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(count)..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
 }

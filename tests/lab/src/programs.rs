@@ -11,7 +11,10 @@ use std::process::Command;
 /// `cargo` for the workspace.
 pub fn cargo(subcommand: &[&str]) -> Command {
     let mut cargo = Command::new("cargo");
-    cargo.args(subcommand).arg("--manifest-path").arg(repo("tests/Cargo.toml"));
+    cargo
+        .args(subcommand)
+        .arg("--manifest-path")
+        .arg(repo("tests/Cargo.toml"));
     cargo
 }
 
@@ -22,5 +25,9 @@ pub fn cargo(subcommand: &[&str]) -> Command {
 /// When one does not build.
 pub fn build() -> Result<()> {
     let step = Step::new("building the programs for Dom0 and guests");
-    run_logged(&mut cargo(&["build", "--release", "--workspace", "--bins"]), &cache("logs/programs.log"), &step)
+    run_logged(
+        &mut cargo(&["build", "--release", "--workspace", "--bins"]),
+        &cache("logs/programs.log"),
+        &step,
+    )
 }

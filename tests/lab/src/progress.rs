@@ -35,17 +35,30 @@ impl Step {
         if bar.is_none() {
             eprintln!("lab: {what} ...");
         }
-        Self { what, start, bar, reminded: Cell::new(start) }
+        Self {
+            what,
+            start,
+            bar,
+            reminded: Cell::new(start),
+        }
     }
 
     /// What the step is at, for instance the last line of a program's output.
     pub fn at(&self, detail: &str) {
-        let detail: String = detail.chars().filter(|c| !c.is_control()).take(100).collect();
+        let detail: String = detail
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(100)
+            .collect();
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{}: {detail}", self.what));
         } else if self.reminded.get().elapsed() > REMINDER {
             self.reminded.set(Instant::now());
-            eprintln!("lab: {} ... {} s: {detail}", self.what, self.start.elapsed().as_secs());
+            eprintln!(
+                "lab: {} ... {} s: {detail}",
+                self.what,
+                self.start.elapsed().as_secs()
+            );
         }
     }
 }
@@ -55,6 +68,10 @@ impl Drop for Step {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("lab: {}: {:.1} s", self.what, self.start.elapsed().as_secs_f32());
+        eprintln!(
+            "lab: {}: {:.1} s",
+            self.what,
+            self.start.elapsed().as_secs_f32()
+        );
     }
 }

@@ -66,21 +66,62 @@ impl Qemu {
         }
         let mut qemu = Command::new("qemu-system-x86_64");
         // The processor "max" has SVM with nested paging, which Xen needs for PVH guests.
-        qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "5G"]);
+        qemu.args([
+            "-machine",
+            "q35",
+            "-accel",
+            "tcg,thread=multi,tb-size=512",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            "5G",
+        ]);
         qemu.args(["-nodefaults", "-no-reboot", "-display", "none"]);
         // virtio-gpu costs Dom0 a third of what bochs does, so it does not hide what is measured.
-        qemu.args(["-device", "virtio-vga,id=video0,edid=on,xres=1920,yres=1080"]);
-        qemu.arg("-kernel").arg(parts.xen).arg("-append").arg(parts.xen_options);
-        qemu.arg("-initrd").arg(format!("{} {},{}", parts.kernel.display(), parts.kernel_options, parts.initramfs.display()));
+        qemu.args([
+            "-device",
+            "virtio-vga,id=video0,edid=on,xres=1920,yres=1080",
+        ]);
+        qemu.arg("-kernel")
+            .arg(parts.xen)
+            .arg("-append")
+            .arg(parts.xen_options);
+        qemu.arg("-initrd").arg(format!(
+            "{} {},{}",
+            parts.kernel.display(),
+            parts.kernel_options,
+            parts.initramfs.display()
+        ));
         for disk in parts.disks {
-            qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio,readonly=on,cache=unsafe", disk.display()));
+            qemu.arg("-drive").arg(format!(
+                "file={},format=raw,if=virtio,readonly=on,cache=unsafe",
+                disk.display()
+            ));
         }
-        qemu.arg("-fsdev").arg(format!("local,id=lab,path={},security_model=none", parts.share.display()));
-        qemu.args(["-device", "virtio-9p-pci,fsdev=lab,mount_tag=lab", "-device", "virtio-serial-pci"]);
-        qemu.arg("-chardev").arg(format!("socket,id=agent,path={},server=on,wait=off", agent_socket.display()));
-        qemu.arg("-device").arg(format!("virtserialport,chardev=agent,name={PORT_NAME}"));
-        qemu.arg("-serial").arg(format!("file:{}", serial.display()));
-        qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", monitor_socket.display()));
+        qemu.arg("-fsdev").arg(format!(
+            "local,id=lab,path={},security_model=none",
+            parts.share.display()
+        ));
+        qemu.args([
+            "-device",
+            "virtio-9p-pci,fsdev=lab,mount_tag=lab",
+            "-device",
+            "virtio-serial-pci",
+        ]);
+        qemu.arg("-chardev").arg(format!(
+            "socket,id=agent,path={},server=on,wait=off",
+            agent_socket.display()
+        ));
+        qemu.arg("-device")
+            .arg(format!("virtserialport,chardev=agent,name={PORT_NAME}"));
+        qemu.arg("-serial")
+            .arg(format!("file:{}", serial.display()));
+        qemu.arg("-qmp").arg(format!(
+            "unix:{},server=on,wait=off",
+            monitor_socket.display()
+        ));
         let mut process = qemu
             .stdin(Stdio::null())
             .stdout(File::create(&errors)?)
@@ -93,7 +134,10 @@ impl Qemu {
                 break monitor;
             }
             if let Some(status) = process.try_wait()? {
-                bail!("QEMU did not start ({status}): {}", std::fs::read_to_string(&errors)?.trim());
+                bail!(
+                    "QEMU did not start ({status}): {}",
+                    std::fs::read_to_string(&errors)?.trim()
+                );
             }
             if Instant::now() >= end {
                 process.kill()?;
@@ -103,7 +147,12 @@ impl Qemu {
         };
         monitor.set_read_timeout(Some(Duration::from_secs(60)))?;
         let replies = BufReader::new(monitor.try_clone()?);
-        let mut machine = Self { process, monitor, replies, agent_socket };
+        let mut machine = Self {
+            process,
+            monitor,
+            replies,
+            agent_socket,
+        };
         machine.execute("qmp_capabilities", &json!({}))?;
         Ok(machine)
     }
@@ -119,10 +168,20 @@ impl Qemu {
     }
 
     fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
-        writeln!(self.monitor, "{}", json!({ "execute": command, "arguments": arguments })).context("QEMU has gone")?;
+        writeln!(
+            self.monitor,
+            "{}",
+            json!({ "execute": command, "arguments": arguments })
+        )
+        .context("QEMU has gone")?;
         loop {
             let mut line = String::new();
-            if self.replies.read_line(&mut line).context("QEMU's monitor does not answer")? == 0 {
+            if self
+                .replies
+                .read_line(&mut line)
+                .context("QEMU's monitor does not answer")?
+                == 0
+            {
                 bail!("QEMU has gone");
             }
             let mut reply: Value = serde_json::from_str(&line)?;
@@ -141,7 +200,10 @@ impl Qemu {
     ///
     /// When QEMU cannot write it.
     pub fn screenshot(&mut self, png: &Path) -> Result<()> {
-        self.execute("screendump", &json!({ "filename": png, "format": "png", "device": "video0" }))?;
+        self.execute(
+            "screendump",
+            &json!({ "filename": png, "format": "png", "device": "video0" }),
+        )?;
         Ok(())
     }
 }

@@ -29,7 +29,10 @@ impl Report {
                 println!("ok    {name} ({seconds:.1} s)");
             }
             Err(error) => {
-                println!("FAIL  {name} ({seconds:.1} s): {}", indented(&format!("{error:#}")));
+                println!(
+                    "FAIL  {name} ({seconds:.1} s): {}",
+                    indented(&format!("{error:#}"))
+                );
                 self.failed.push(name.to_owned());
             }
         }

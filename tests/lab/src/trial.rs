@@ -17,7 +17,12 @@ use crate::paths::repo;
 use anyhow::Result;
 
 /// The display of the guest.
-const DISPLAY: Connector = Connector { unique_id: "Virtual-1", name: "Virtual-1", width: 1024, height: 768 };
+const DISPLAY: Connector = Connector {
+    unique_id: "Virtual-1",
+    name: "Virtual-1",
+    width: 1024,
+    height: 768,
+};
 
 /// Boot, run the command line, and print what it says, the backend's words and the guest's kernel log.
 ///
@@ -26,14 +31,17 @@ const DISPLAY: Connector = Connector { unique_id: "Virtual-1", name: "Virtual-1"
 /// When something cannot be made or does not boot.
 pub fn run(options: &Try) -> Result<bool> {
     let ingredients = ingredients(Kernel::prepare(&options.common.kver)?, options.common.front)?;
-    let driver = Driver::new(options.common.front, &ingredients)?;
+    let driver = Driver::new(&ingredients)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
     let backend = Backend::start(&mut machine, options.output.into())?;
     let kind = if options.pv { Kind::Pv } else { Kind::Pvh };
     let guest = boot_guest(&mut machine, &driver, kind, "guest", &[DISPLAY])?;
     let ended = guest.run(&mut machine, &options.command, LONG)?;
     println!("{}{}", ended.stdout, ended.stderr);
-    println!("--- the guest's kernel:\n{}", guest.run_ok(&mut machine, "dmesg | tail -n 30", LONG)?);
+    println!(
+        "--- the guest's kernel:\n{}",
+        guest.run_ok(&mut machine, "dmesg | tail -n 30", LONG)?
+    );
     println!("--- the backend:\n{}", backend.said(&mut machine)?);
     let out = repo("out/try");
     std::fs::create_dir_all(&out)?;

@@ -30,16 +30,31 @@ pub fn card(width: u32, height: u32, variant: u32, format: &str) -> Result<Card>
         })
     };
     Ok(match format {
-        "XRGB8888" | "ARGB8888" | "RGB888" => Card { picture: seen([8, 8, 8]), tolerance: 0 },
-        "RGB565" => Card { picture: seen([5, 6, 5]), tolerance: 0 },
-        "XRGB1555" | "ARGB1555" => Card { picture: seen([5, 5, 5]), tolerance: 0 },
-        "XRGB4444" | "ARGB4444" => Card { picture: seen([4, 4, 4]), tolerance: 0 },
+        "XRGB8888" | "ARGB8888" | "RGB888" => Card {
+            picture: seen([8, 8, 8]),
+            tolerance: 0,
+        },
+        "RGB565" => Card {
+            picture: seen([5, 6, 5]),
+            tolerance: 0,
+        },
+        "XRGB1555" | "ARGB1555" => Card {
+            picture: seen([5, 5, 5]),
+            tolerance: 0,
+        },
+        "XRGB4444" | "ARGB4444" => Card {
+            picture: seen([4, 4, 4]),
+            tolerance: 0,
+        },
         "YUYV" if width % 2 == 0 => {
             let picture = Picture::from_fn(width, height, |x, y| {
                 let even = x & !1;
                 through_yuyv(exact(x, y), exact(even, y), exact(even + 1, y))
             });
-            Card { picture, tolerance: YUYV_TOLERANCE }
+            Card {
+                picture,
+                tolerance: YUYV_TOLERANCE,
+            }
         }
         _ => bail!("the test card is not defined for {format} at {width}x{height}"),
     })
@@ -54,16 +69,26 @@ fn colour(width: u32, height: u32, variant: u32, x: u32, y: u32) -> [u8; 3] {
         return [255; 3];
     }
     let region = (y * 6 / height) * 8 + x * 8 / width;
-    let channel = |factor: u32, step: u32, offset: u32| (factor * region + step * variant + offset).to_le_bytes()[0];
-    let rgb = [channel(37, 11, 23), channel(59, 101, 71), channel(97, 53, 131)];
-    if (x + 2 * y) % 61 == 0 { rgb.map(|c| 255 - c) } else { rgb }
+    let channel = |factor: u32, step: u32, offset: u32| {
+        (factor * region + step * variant + offset).to_le_bytes()[0]
+    };
+    let rgb = [
+        channel(37, 11, 23),
+        channel(59, 101, 71),
+        channel(97, 53, 131),
+    ];
+    if (x + 2 * y) % 61 == 0 {
+        rgb.map(|c| 255 - c)
+    } else {
+        rgb
+    }
 }
 
 /// A channel stored in its highest `bits` bits and widened again by repeating them.
 fn through(channel: u8, bits: u32) -> u8 {
     let kept = u32::from(channel) >> (8 - bits);
     // Enough repetitions for any width from 4 bits up.
-    let repeated = kept << (24 - bits) | kept << (24 - 2 * bits) | kept << (24 - 3 * bits);
+    let repeated = (kept << (24 - bits)) | (kept << (24 - 2 * bits)) | (kept << (24 - 3 * bits));
     (repeated >> 16).to_le_bytes()[0]
 }
 
@@ -85,7 +110,11 @@ fn through_yuyv(own: [u8; 3], left: [u8; 3], right: [u8; 3]) -> [u8; 3] {
 }
 
 /// 0 to 1 as 0 to 255.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range just before")]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the range just before"
+)]
 fn byte(unit: f64) -> u8 {
     (unit * 255.0).round().clamp(0.0, 255.0) as u8
 }
@@ -101,7 +130,10 @@ mod tests {
         // (1, 30): row 3, column 0, region 24; 1 + 60 = 61 is on a diagonal.
         // r = 37*24 + 23 = 911 = 143 mod 256, g = 59*24 + 71 = 1487 = 207, b = 97*24 + 131 = 2459 = 155.
         assert_eq!(colour(64, 48, 0, 1, 30), [255 - 143, 255 - 207, 255 - 155]);
-        assert_eq!(colour(64, 48, 3, 9, 1), [60 + 33, (130 + 303 - 256) as u8, (228 + 159 - 256) as u8]);
+        assert_eq!(
+            colour(64, 48, 3, 9, 1),
+            [60 + 33, (130 + 303 - 256) as u8, (228 + 159 - 256) as u8]
+        );
         assert_eq!(colour(64, 48, 0, 0, 0), [0; 3]);
         assert_eq!(colour(64, 48, 0, 63, 20), [255; 3]);
     }
@@ -119,10 +151,16 @@ mod tests {
     fn yuyv_keeps_grey_and_nearly_keeps_colours() {
         for grey in [0, 128, 255] {
             let seen = through_yuyv([grey; 3], [grey; 3], [grey; 3]);
-            assert!(seen.iter().all(|c| c.abs_diff(grey) <= 1), "{grey} is seen as {seen:?}");
+            assert!(
+                seen.iter().all(|c| c.abs_diff(grey) <= 1),
+                "{grey} is seen as {seen:?}"
+            );
         }
         let orange = [255, 128, 0];
         let seen = through_yuyv(orange, orange, orange);
-        assert!(seen.iter().zip(orange).all(|(a, b)| a.abs_diff(b) <= 3), "{seen:?}");
+        assert!(
+            seen.iter().zip(orange).all(|(a, b)| a.abs_diff(b) <= 3),
+            "{seen:?}"
+        );
     }
 }

@@ -25,7 +25,11 @@ impl Picture {
     /// The picture whose pixel (x, y) is `colour(x, y)`.
     pub fn from_fn(width: u32, height: u32, colour: impl Fn(u32, u32) -> [u8; 3]) -> Self {
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-        Self { width, height, rgb: pixels.flat_map(|(x, y)| colour(x, y)).collect() }
+        Self {
+            width,
+            height,
+            rgb: pixels.flat_map(|(x, y)| colour(x, y)).collect(),
+        }
     }
 
     /// Read a PNG; an alpha channel is left out.
@@ -35,17 +39,30 @@ impl Picture {
     /// When it cannot be read, or has no 8-bit colours.
     pub fn read(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| outside(path))?;
-        let mut reader = png::Decoder::new(BufReader::new(file)).read_info().with_context(|| outside(path))?;
-        let size = reader.output_buffer_size().context("a PNG too large for this computer")?;
+        let mut reader = png::Decoder::new(BufReader::new(file))
+            .read_info()
+            .with_context(|| outside(path))?;
+        let size = reader
+            .output_buffer_size()
+            .context("a PNG too large for this computer")?;
         let mut bytes = vec![0; size];
-        let info = reader.next_frame(&mut bytes).with_context(|| outside(path))?;
+        let info = reader
+            .next_frame(&mut bytes)
+            .with_context(|| outside(path))?;
         bytes.truncate(info.buffer_size());
         let rgb = match (info.color_type, info.bit_depth) {
             (png::ColorType::Rgb, png::BitDepth::Eight) => bytes,
-            (png::ColorType::Rgba, png::BitDepth::Eight) => bytes.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect(),
+            (png::ColorType::Rgba, png::BitDepth::Eight) => bytes
+                .chunks_exact(4)
+                .flat_map(|pixel| [pixel[0], pixel[1], pixel[2]])
+                .collect(),
             other => bail!("{} has pixels of the kind {other:?}", outside(path)),
         };
-        Ok(Self { width: info.width, height: info.height, rgb })
+        Ok(Self {
+            width: info.width,
+            height: info.height,
+            rgb,
+        })
     }
 
     /// Write a PNG.
@@ -79,7 +96,10 @@ impl Picture {
 
     /// How many pixels have another colour than this.
     pub fn pixels_other_than(&self, colour: [u8; 3]) -> usize {
-        self.rgb.chunks_exact(3).filter(|pixel| **pixel != colour).count()
+        self.rgb
+            .chunks_exact(3)
+            .filter(|pixel| **pixel != colour)
+            .count()
     }
 
     /// Compare with what is expected, each channel within `tolerance`.
@@ -98,15 +118,23 @@ impl Picture {
         );
         let differs = |x, y| {
             let (got, wanted) = (self.pixel(x, y), expected.pixel(x, y));
-            got.iter().zip(wanted).any(|(g, w)| g.abs_diff(w) > tolerance)
+            got.iter()
+                .zip(wanted)
+                .any(|(g, w)| g.abs_diff(w) > tolerance)
         };
         let mut pixels = (0..self.height).flat_map(|y| (0..self.width).map(move |x| (x, y)));
-        let Some((x, y)) = pixels.find(|&(x, y)| differs(x, y)) else { return Ok(()) };
+        let Some((x, y)) = pixels.find(|&(x, y)| differs(x, y)) else {
+            return Ok(());
+        };
         let count = 1 + pixels.filter(|&(x, y)| differs(x, y)).count();
         let picture = Self::from_fn(self.width, self.height, |x, y| {
             let (got, wanted) = (self.pixel(x, y), expected.pixel(x, y));
             // Never quite black, so that a small difference is seen.
-            if differs(x, y) { std::array::from_fn(|i| 64 + got[i].abs_diff(wanted[i]) / 4 * 3) } else { [0; 3] }
+            if differs(x, y) {
+                std::array::from_fn(|i| 64 + got[i].abs_diff(wanted[i]) / 4 * 3)
+            } else {
+                [0; 3]
+            }
         });
         picture.write(diff)?;
         bail!(
@@ -127,12 +155,17 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("lab-picture-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let one = Picture::from_fn(4, 3, |x, y| [x as u8, y as u8, 7]);
-        let other = Picture::from_fn(4, 3, |x, y| [x as u8, y as u8, if (x, y) == (2, 1) { 9 } else { 7 }]);
+        let other = Picture::from_fn(4, 3, |x, y| {
+            [x as u8, y as u8, if (x, y) == (2, 1) { 9 } else { 7 }]
+        });
         let diff = dir.join("diff.png");
         one.compare(&one, 0, &diff).unwrap();
         one.compare(&other, 2, &diff).unwrap();
         let error = one.compare(&other, 1, &diff).unwrap_err().to_string();
-        assert!(error.contains("1 pixels") && error.contains("(2, 1)"), "{error}");
+        assert!(
+            error.contains("1 pixels") && error.contains("(2, 1)"),
+            "{error}"
+        );
         assert_eq!(Picture::read(&diff).unwrap().pixels_other_than([0; 3]), 1);
         std::fs::remove_dir_all(dir).unwrap();
     }

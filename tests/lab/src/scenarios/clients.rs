@@ -28,14 +28,22 @@ pub fn console(bench: &mut Bench<'_>) -> Result<()> {
     for row in 0..rows {
         text += &format!("\\033[{};1H", row + 1);
         for column in 0..columns {
-            text += if red(column, row) { "\\033[41m \\033[0m" } else { " " };
+            text += if red(column, row) {
+                "\\033[41m \\033[0m"
+            } else {
+                " "
+            };
         }
     }
     bench.sh("dmesg -n 1")?;
     bench.sh(&format!("printf '{text}' >/dev/tty1"))?;
     let expected = Picture::from_fn(width, height, |x, y| {
         let (column, row) = (x / CHARACTER.0, y / CHARACTER.1);
-        if column < columns && row < rows && red(column, row) { CONSOLE_RED } else { [0; 3] }
+        if column < columns && row < rows && red(column, row) {
+            CONSOLE_RED
+        } else {
+            [0; 3]
+        }
     });
     let name = bench.guest.config.name.clone();
     let connector = bench.connector(0)?;
@@ -57,13 +65,32 @@ pub fn console(bench: &mut Bench<'_>) -> Result<()> {
 
 /// libdrm's own test program finds the device and sets a mode.
 pub fn modetest(bench: &mut Bench<'_>) -> Result<()> {
-    let Connector { width, height, name, .. } = bench.connector(0)?;
+    let Connector {
+        width,
+        height,
+        name,
+        ..
+    } = bench.connector(0)?;
     let listed = bench.sh("modetest -M xendrm-du -c")?;
-    let line = listed.lines().find(|line| line.contains(name)).with_context(|| format!("modetest lists no {name}:\n{listed}"))?;
-    ensure!(line.contains("connected") && !line.contains("disconnected"), "modetest says: {line}");
-    let id = line.split_whitespace().next().context("a connector without a number")?;
-    let set = bench.sh(&format!("modetest -M xendrm-du -s {id}:{width}x{height} 2>&1"))?;
-    ensure!(set.contains("setting mode") && !set.contains("failed"), "modetest says: {set}");
+    let line = listed
+        .lines()
+        .find(|line| line.contains(name))
+        .with_context(|| format!("modetest lists no {name}:\n{listed}"))?;
+    ensure!(
+        line.contains("connected") && !line.contains("disconnected"),
+        "modetest says: {line}"
+    );
+    let id = line
+        .split_whitespace()
+        .next()
+        .context("a connector without a number")?;
+    let set = bench.sh(&format!(
+        "modetest -M xendrm-du -s {id}:{width}x{height} 2>&1"
+    ))?;
+    ensure!(
+        set.contains("setting mode") && !set.contains("failed"),
+        "modetest says: {set}"
+    );
     Ok(())
 }
 
@@ -71,7 +98,10 @@ pub fn modetest(bench: &mut Bench<'_>) -> Result<()> {
 pub fn drm_info(bench: &mut Bench<'_>) -> Result<()> {
     let said = bench.sh("drm_info /dev/dri/card0")?;
     ensure!(said.contains("Driver: xendrm-du"), "drm_info says:\n{said}");
-    ensure!(said.contains("Connectors") && said.contains("Planes"), "drm_info says:\n{said}");
+    ensure!(
+        said.contains("Connectors") && said.contains("Planes"),
+        "drm_info says:\n{said}"
+    );
     Ok(())
 }
 
@@ -82,23 +112,35 @@ pub fn kmscube(bench: &mut Bench<'_>) -> Result<()> {
     let said = bench.sh("kmscube -D /dev/dri/card0 -c 200 2>&1")?;
     std::fs::write(bench.out.join("kmscube.log"), &said)?;
     let shown = flips(bench, &name)? - before;
-    ensure!(shown >= 199, "kmscube ended well but the backend saw {shown} flips");
+    ensure!(
+        shown >= 199,
+        "kmscube ended well but the backend saw {shown} flips"
+    );
     Ok(())
 }
 
 /// weston comes up with a client that draws, and ends when told.
 pub fn weston(bench: &mut Bench<'_>) -> Result<()> {
     let job = bench.guest.spawn(bench.machine, WESTON)?;
-    bench.machine.link.wait_output(job, "launching", SHORT).context("weston did not start")?;
+    bench
+        .machine
+        .link
+        .wait_output(job, "launching", SHORT)
+        .context("weston did not start")?;
     let client = bench.guest.spawn(bench.machine, CLIENT)?;
     let name = bench.guest.config.name.clone();
     let before = flips(bench, &name)?;
-    wait_until("60 flips of weston", LONG, || Ok(flips(bench, &name)? >= before + 60))?;
+    wait_until("60 flips of weston", LONG, || {
+        Ok(flips(bench, &name)? >= before + 60)
+    })?;
     let connector = bench.connector(0)?;
     let picture = bench.picture(&name, connector)?;
     let background = picture.pixel(picture.width / 2, picture.height - 2);
     let others = picture.pixels_other_than(background);
-    ensure!(others > 10_000, "weston's screen is empty but for {others} pixels");
+    ensure!(
+        others > 10_000,
+        "weston's screen is empty but for {others} pixels"
+    );
     bench.machine.link.signal(client, 15)?;
     bench.machine.link.wait(client, SHORT)?;
     bench.machine.link.signal(job, 15)?;
@@ -112,11 +154,17 @@ pub const WESTON: &str = "export XDG_RUNTIME_DIR=/run/user LIBSEAT_BACKEND=seatd
      weston --backend=drm --renderer=pixman --continue-without-input --idle-time=0 --socket=lab 2>&1";
 
 /// A client that draws all the time.
-pub const CLIENT: &str = "export XDG_RUNTIME_DIR=/run/user WAYLAND_DISPLAY=lab; exec weston-simple-damage";
+pub const CLIENT: &str =
+    "export XDG_RUNTIME_DIR=/run/user WAYLAND_DISPLAY=lab; exec weston-simple-damage";
 
 /// Flips of a guest that the backend has seen.
 pub fn flips(bench: &mut Bench<'_>, guest: &str) -> Result<u64> {
     let backend = bench.backend.as_ref().context("no backend runs")?;
     let figures = backend.figures(bench.machine)?;
-    Ok(figures.heads.iter().filter(|head| head.guest == guest).map(|head| head.flips).sum())
+    Ok(figures
+        .heads
+        .iter()
+        .filter(|head| head.guest == guest)
+        .map(|head| head.flips)
+        .sum())
 }

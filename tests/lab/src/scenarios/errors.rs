@@ -22,6 +22,9 @@ pub fn many_buffers(bench: &mut Bench<'_>) -> Result<()> {
 /// checked after every scenario.
 fn churn(bench: &mut Bench<'_>, rounds: u32) -> Result<()> {
     bench.test(&format!("buffers --rounds {rounds}"))?;
-    bench.test(&format!("buffers --rounds {} --seed 2 --max-bytes 1048576 --leave", rounds / 4))?;
+    bench.test(&format!(
+        "buffers --rounds {} --seed 2 --max-bytes 1048576 --leave",
+        rounds / 4
+    ))?;
     Ok(())
 }

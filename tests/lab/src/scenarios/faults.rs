@@ -19,7 +19,10 @@ const DEVICE_GONE: i32 = 3;
 pub fn client_killed(bench: &mut Bench<'_>) -> Result<()> {
     let connector = bench.connector(0)?;
     for via in ["legacy", "atomic"] {
-        let job = bench.show(&format!("flip-forever --via {via} --connector {}", connector.name))?;
+        let job = bench.show(&format!(
+            "flip-forever --via {via} --connector {}",
+            connector.name
+        ))?;
         wait_flips(bench, job, 30)?;
         bench.machine.link.signal(job, 9)?;
         bench.machine.link.wait(job, SHORT)?;
@@ -40,7 +43,10 @@ pub fn backend_killed(bench: &mut Bench<'_>) -> Result<()> {
 
 fn restart(bench: &mut Bench<'_>, kill: bool) -> Result<()> {
     let connector = bench.connector(0)?;
-    let job = bench.show(&format!("flip-forever --survive --via atomic --connector {}", connector.name))?;
+    let job = bench.show(&format!(
+        "flip-forever --survive --via atomic --connector {}",
+        connector.name
+    ))?;
     wait_flips(bench, job, 30)?;
     let backend = bench.backend.take().context("no backend runs")?;
     let output = backend.output();
@@ -53,7 +59,14 @@ fn restart(bench: &mut Bench<'_>, kill: bool) -> Result<()> {
     wait_flips(bench, job, without + 30).context("without a backend")?;
     *bench.backend = Some(Backend::start(bench.machine, output)?);
     let connected = "connected, ";
-    wait_until("a new connection", LONG, || Ok(bench.backend.as_ref().context("no backend runs")?.said(bench.machine)?.contains(connected)))?;
+    wait_until("a new connection", LONG, || {
+        Ok(bench
+            .backend
+            .as_ref()
+            .context("no backend runs")?
+            .said(bench.machine)?
+            .contains(connected))
+    })?;
     let with = flips(bench, job)?;
     wait_flips(bench, job, with + 60).context("with the backend back")?;
     bench.end(job).context("the client that went on")?;
@@ -67,18 +80,36 @@ pub fn unbound(bench: &mut Bench<'_>) -> Result<()> {
     wait_flips(bench, job, 30)?;
     let driver = bench.sh("basename $(readlink /sys/bus/xen/devices/vdispl-0/driver)")?;
     let driver = driver.trim();
-    bench.sh(&format!("echo vdispl-0 >/sys/bus/xen/drivers/{driver}/unbind"))?;
-    let ended = bench.machine.link.wait(job, SHORT).context("the client of a device that is gone")?;
-    ensure!(ended.status == DEVICE_GONE, "the client ended with {}: {}", ended.status, ended.stderr.trim());
-    bench.sh(&format!("echo vdispl-0 >/sys/bus/xen/drivers/{driver}/bind"))?;
-    bench.sh("for i in $(seq 100); do ls /dev/dri/card* && exit; sleep 0.1; done; exit 1").context("no display after the bind")?;
+    bench.sh(&format!(
+        "echo vdispl-0 >/sys/bus/xen/drivers/{driver}/unbind"
+    ))?;
+    let ended = bench
+        .machine
+        .link
+        .wait(job, SHORT)
+        .context("the client of a device that is gone")?;
+    ensure!(
+        ended.status == DEVICE_GONE,
+        "the client ended with {}: {}",
+        ended.status,
+        ended.stderr.trim()
+    );
+    bench.sh(&format!(
+        "echo vdispl-0 >/sys/bus/xen/drivers/{driver}/bind"
+    ))?;
+    bench
+        .sh("for i in $(seq 100); do ls /dev/dri/card* && exit; sleep 0.1; done; exit 1")
+        .context("no display after the bind")?;
     shows_a_card(bench)
 }
 
 /// A new client can show a picture, and it is right.
 pub fn shows_a_card(bench: &mut Bench<'_>) -> Result<()> {
     let connector = bench.connector(0)?;
-    let job = bench.show(&format!("card --hold --variant 3 --connector {}", connector.name))?;
+    let job = bench.show(&format!(
+        "card --hold --variant 3 --connector {}",
+        connector.name
+    ))?;
     bench.expect_card(connector, 3, "XRGB8888")?;
     bench.end(job)?;
     Ok(())
@@ -87,10 +118,15 @@ pub fn shows_a_card(bench: &mut Bench<'_>) -> Result<()> {
 /// How many flips a client has reported.
 fn flips(bench: &mut Bench<'_>, job: Job) -> Result<u64> {
     let said = bench.machine.link.output(job)?;
-    Ok(lines_of(&said, "flipping").last().and_then(|line| line["flips"].as_u64()).unwrap_or(0))
+    Ok(lines_of(&said, "flipping")
+        .last()
+        .and_then(|line| line["flips"].as_u64())
+        .unwrap_or(0))
 }
 
 /// Wait until a client has reported so many flips.
 pub fn wait_flips(bench: &mut Bench<'_>, job: Job, count: u64) -> Result<()> {
-    wait_until(&format!("{count} flips"), LONG, || Ok(flips(bench, job)? >= count))
+    wait_until(&format!("{count} flips"), LONG, || {
+        Ok(flips(bench, job)? >= count)
+    })
 }

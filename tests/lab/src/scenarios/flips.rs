@@ -28,19 +28,36 @@ fn flip(bench: &mut Bench<'_>, how: &str, count: usize) -> Result<()> {
     let connector = bench.connector(0)?;
     let name = bench.guest.config.name.clone();
     let before = records(bench.machine, &name, connector.unique_id)?.len();
-    bench.test(&format!("flips --count {count} {how} --connector {}", connector.name))?;
+    bench.test(&format!(
+        "flips --count {count} {how} --connector {}",
+        connector.name
+    ))?;
 
-    let cards = [0, 1].map(|variant| card(connector.width, connector.height, variant, "XRGB8888").map(|card| card.picture.crc32()));
+    let cards = [0, 1].map(|variant| {
+        card(connector.width, connector.height, variant, "XRGB8888")
+            .map(|card| card.picture.crc32())
+    });
     let [even, odd] = cards;
     let cards = [even?, odd?];
     let records = records(bench.machine, &name, connector.unique_id)?;
-    let shown: Vec<&str> = records.iter().skip(before).filter_map(|record| Some(record.picture.as_ref()?.crc32.as_str())).collect();
+    let shown: Vec<&str> = records
+        .iter()
+        .skip(before)
+        .filter_map(|record| Some(record.picture.as_ref()?.crc32.as_str()))
+        .collect();
     let start = shown.iter().position(|crc| *crc == cards[1]).unwrap_or(0);
     // The first is the mode set with variant 1; flip i shows variant i % 2.
     for (index, crc) in shown.iter().skip(start).take(count + 1).enumerate() {
         let expected = &cards[(index + 1) % 2];
-        ensure!(crc == expected, "picture {index} of {count} flips has CRC {crc}, expected {expected}");
+        ensure!(
+            crc == expected,
+            "picture {index} of {count} flips has CRC {crc}, expected {expected}"
+        );
     }
-    ensure!(shown.len() > start + count, "the backend showed {} pictures for {count} flips", shown.len() - start);
+    ensure!(
+        shown.len() > start + count,
+        "the backend showed {} pictures for {count} flips",
+        shown.len() - start
+    );
     Ok(())
 }

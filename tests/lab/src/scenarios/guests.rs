@@ -17,7 +17,13 @@ const OTHER: &str = "other";
 
 /// Two guests show different cards at the same time.
 pub fn two_at_once(bench: &mut Bench<'_>) -> Result<()> {
-    let other = boot_guest(bench.machine, bench.driver, bench.guest.config.kind, OTHER, bench.setting.connectors)?;
+    let other = boot_guest(
+        bench.machine,
+        bench.driver,
+        bench.guest.config.kind,
+        OTHER,
+        bench.setting.connectors,
+    )?;
     let result = both_show(bench, &other);
     other.destroy(bench.machine)?;
     result
@@ -51,10 +57,27 @@ pub fn destroyed(bench: &mut Bench<'_>) -> Result<()> {
     let id = bench.guest.id;
     bench.machine.dom0(&format!("xl destroy {id}"))?;
     // A domain whose pages somebody has mapped stays as a nameless zombie.
-    wait_until("the end of the domain", SHORT, || Ok(!bench.machine.dom0("xl list")?.split_whitespace().any(|word| word == id.to_string())))?;
+    wait_until("the end of the domain", SHORT, || {
+        Ok(!bench
+            .machine
+            .dom0("xl list")?
+            .split_whitespace()
+            .any(|word| word == id.to_string()))
+    })?;
     let kind = bench.guest.config.kind;
-    let next = boot_guest(bench.machine, bench.driver, kind, "next", bench.setting.connectors)?;
-    let mut bench = Bench { guest: &next, machine: &mut *bench.machine, backend: &mut *bench.backend, ..*bench };
+    let next = boot_guest(
+        bench.machine,
+        bench.driver,
+        kind,
+        "next",
+        bench.setting.connectors,
+    )?;
+    let mut bench = Bench {
+        guest: &next,
+        machine: &mut *bench.machine,
+        backend: &mut *bench.backend,
+        ..*bench
+    };
     let result = shows_a_card(&mut bench);
     let machine = bench.machine;
     next.destroy(machine)?;

@@ -55,59 +55,148 @@ pub struct Scenario {
 /// The kinds of guests that each scenario is run in.
 pub const KINDS: [Kind; 2] = [Kind::Pvh, Kind::Pv];
 
-const XGA: Connector = Connector { unique_id: "Virtual-1", name: "Virtual-1", width: 1024, height: 768 };
-const FULL_HD: Connector = Connector { unique_id: "Virtual-1", name: "Virtual-1", width: 1920, height: 1080 };
-const SECOND_FULL_HD: Connector = Connector { unique_id: "Second", name: "Virtual-2", width: 1920, height: 1080 };
+const XGA: Connector = Connector {
+    unique_id: "Virtual-1",
+    name: "Virtual-1",
+    width: 1024,
+    height: 768,
+};
+const FULL_HD: Connector = Connector {
+    unique_id: "Virtual-1",
+    name: "Virtual-1",
+    width: 1920,
+    height: 1080,
+};
+const SECOND_FULL_HD: Connector = Connector {
+    unique_id: "Second",
+    name: "Virtual-2",
+    width: 1920,
+    height: 1080,
+};
 
 /// Two heads, captured.
-const TWO_HEADS: Setting = Setting { output: Output::Capture, connectors: &[XGA, SECOND_FULL_HD] };
+const TWO_HEADS: Setting = Setting {
+    output: Output::Capture,
+    connectors: &[XGA, SECOND_FULL_HD],
+};
 /// One head, captured.
-const ONE_HEAD: Setting = Setting { output: Output::Capture, connectors: &[XGA] };
+const ONE_HEAD: Setting = Setting {
+    output: Output::Capture,
+    connectors: &[XGA],
+};
 /// Dom0's display.
-const SCREEN: Setting = Setting { output: Output::Screen, connectors: &[XGA] };
+const SCREEN: Setting = Setting {
+    output: Output::Screen,
+    connectors: &[XGA],
+};
 /// Dom0's display at its largest.
-const LARGE_SCREEN: Setting = Setting { output: Output::Screen, connectors: &[FULL_HD] };
+const LARGE_SCREEN: Setting = Setting {
+    output: Output::Screen,
+    connectors: &[FULL_HD],
+};
 
-const fn check(name: &'static str, setting: Setting, run: fn(&mut Bench<'_>) -> Result<()>) -> Scenario {
-    Scenario { name, tier: Tier::Check, setting, after: After::AsBefore, run }
+const fn check(
+    name: &'static str,
+    setting: Setting,
+    run: fn(&mut Bench<'_>) -> Result<()>,
+) -> Scenario {
+    Scenario {
+        name,
+        tier: Tier::Check,
+        setting,
+        after: After::AsBefore,
+        run,
+    }
 }
 
-const fn last(name: &'static str, setting: Setting, run: fn(&mut Bench<'_>) -> Result<()>) -> Scenario {
-    Scenario { name, tier: Tier::Check, setting, after: After::Gone, run }
+const fn last(
+    name: &'static str,
+    setting: Setting,
+    run: fn(&mut Bench<'_>) -> Result<()>,
+) -> Scenario {
+    Scenario {
+        name,
+        tier: Tier::Check,
+        setting,
+        after: After::Gone,
+        run,
+    }
 }
 
-const fn full(name: &'static str, setting: Setting, run: fn(&mut Bench<'_>) -> Result<()>) -> Scenario {
-    Scenario { name, tier: Tier::Full, setting, after: After::AsBefore, run }
+const fn full(
+    name: &'static str,
+    setting: Setting,
+    run: fn(&mut Bench<'_>) -> Result<()>,
+) -> Scenario {
+    Scenario {
+        name,
+        tier: Tier::Full,
+        setting,
+        after: After::AsBefore,
+        run,
+    }
 }
 
 /// All scenarios. Those of one setting follow each other and share a guest.
 pub const SCENARIOS: &[Scenario] = &[
-    check("card-1024x768", TWO_HEADS, cards::every_format_on_the_first_head),
-    check("card-1920x1080", TWO_HEADS, cards::every_format_on_the_second_head),
+    check(
+        "card-1024x768",
+        TWO_HEADS,
+        cards::every_format_on_the_first_head,
+    ),
+    check(
+        "card-1920x1080",
+        TWO_HEADS,
+        cards::every_format_on_the_second_head,
+    ),
     check("two-heads", TWO_HEADS, cards::two_heads),
     check("dirtyfb", TWO_HEADS, cards::dirtyfb),
     check("flips-legacy", TWO_HEADS, flips::legacy),
     check("flips-atomic-blocking", TWO_HEADS, flips::atomic_blocking),
-    check("flips-atomic-nonblocking", TWO_HEADS, flips::atomic_nonblocking),
+    check(
+        "flips-atomic-nonblocking",
+        TWO_HEADS,
+        flips::atomic_nonblocking,
+    ),
     check("modes-off-on", TWO_HEADS, power::modes),
     check("dpms", TWO_HEADS, power::dpms),
     check("errors", TWO_HEADS, errors::table),
     check("buffers", TWO_HEADS, errors::buffers),
     check("vgem", TWO_HEADS, sharing::vgem),
-    check("client-killed-while-flipping", TWO_HEADS, faults::client_killed),
-    check("backend-restarted-while-flipping", TWO_HEADS, faults::backend_restarted),
-    check("backend-killed-while-flipping", TWO_HEADS, faults::backend_killed),
+    check(
+        "client-killed-while-flipping",
+        TWO_HEADS,
+        faults::client_killed,
+    ),
+    check(
+        "backend-restarted-while-flipping",
+        TWO_HEADS,
+        faults::backend_restarted,
+    ),
+    check(
+        "backend-killed-while-flipping",
+        TWO_HEADS,
+        faults::backend_killed,
+    ),
     last("unbound-while-flipping", TWO_HEADS, faults::unbound),
     full("flips-10000", TWO_HEADS, flips::many),
     full("modes-off-on-200", TWO_HEADS, power::many_modes),
     full("buffers-2000", TWO_HEADS, errors::many_buffers),
     check("two-guests", ONE_HEAD, guests::two_at_once),
     last("destroyed-while-flipping", ONE_HEAD, guests::destroyed),
-    check("screen-card-1024x768", SCREEN, cards::every_format_on_the_first_head),
+    check(
+        "screen-card-1024x768",
+        SCREEN,
+        cards::every_format_on_the_first_head,
+    ),
     check("screen-console", SCREEN, clients::console),
     check("modetest", SCREEN, clients::modetest),
     check("drm-info", SCREEN, clients::drm_info),
     check("kmscube", SCREEN, clients::kmscube),
     check("weston", SCREEN, clients::weston),
-    check("screen-card-1920x1080", LARGE_SCREEN, cards::xrgb_on_the_first_head),
+    check(
+        "screen-card-1920x1080",
+        LARGE_SCREEN,
+        cards::xrgb_on_the_first_head,
+    ),
 ];

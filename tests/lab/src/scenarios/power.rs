@@ -20,9 +20,15 @@ pub fn dpms(bench: &mut Bench<'_>) -> Result<()> {
 fn switch(bench: &mut Bench<'_>, how: &str) -> Result<()> {
     let connector = bench.connector(0)?;
     for via in ["legacy", "atomic"] {
-        let job = bench.show(&format!("{how} --hold --via {via} --connector {}", connector.name))?;
+        let job = bench.show(&format!(
+            "{how} --hold --via {via} --connector {}",
+            connector.name
+        ))?;
         // dpms shows its first card at once and ends with variant 0 too; modes alternates and ends on variant 1.
-        bench.machine.link.wait_output(job, "seconds", crate::bench::LONG)?;
+        bench
+            .machine
+            .link
+            .wait_output(job, "seconds", crate::bench::LONG)?;
         let variant = u32::from(how.starts_with("modes"));
         bench.expect_card(connector, variant, "XRGB8888")?;
         bench.end(job)?;
