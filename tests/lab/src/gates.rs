@@ -85,10 +85,22 @@ pub fn generic_rooms() -> Result<()> {
     report(
         "a word of displif in a wrapper that is for any driver",
         |path, line| {
-            let line = line.to_lowercase();
-            within(path, GENERIC_ROOMS) && DISPLIF_WORDS.iter().any(|word| line.contains(word))
+            within(path, GENERIC_ROOMS) && DISPLIF_WORDS.iter().any(|word| has_word(line, word))
         },
     )
+}
+
+/// Whether `word`, in lower case, is in `line` as a word, or as a part of a name in either style: "dbuf" is in "DbufCookie" and in
+/// "new_dbuf", but not in "GrantedBuffer".
+fn has_word(line: &str, word: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    lower.match_indices(word).any(|(at, _)| {
+        let (before, rest) = line.split_at(at);
+        let starts = !before.ends_with(|c: char| c.is_ascii_alphabetic())
+            || rest.starts_with(|c: char| c.is_ascii_uppercase());
+        let ends = !rest[word.len()..].starts_with(|c: char| c.is_ascii_lowercase());
+        starts && ends
+    })
 }
 
 fn within(path: &Path, rooms: &[&str]) -> bool {
@@ -130,5 +142,23 @@ mod tests {
         assert!(is_unsafe("let x = unsafe { y };"));
         assert!(!is_unsafe("#![deny(unsafe_code)]"));
         assert!(!is_unsafe("// unsafe is elsewhere"));
+    }
+
+    #[test]
+    fn words_of_the_protocol_are_found_in_names() {
+        for line in [
+            "let dbuf = 1;",
+            "struct DbufCookie;",
+            "fn new_dbuf()",
+            "// a dbuf",
+            "Dbuf",
+        ] {
+            assert!(has_word(line, "dbuf"), "{line}");
+        }
+        for line in ["GrantedBuffer", "granted_buffer", "dbuffer"] {
+            assert!(!has_word(line, "dbuf"), "{line}");
+        }
+        assert!(!has_word("mode.vdisplay", "vdispl"));
+        assert!(has_word("c\"vdispl\"", "vdispl"));
     }
 }

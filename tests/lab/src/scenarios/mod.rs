@@ -61,6 +61,13 @@ const XGA: Connector = Connector {
     width: 1024,
     height: 768,
 };
+/// Small enough that emulated processors keep pace with its refresh rate.
+const VGA: Connector = Connector {
+    unique_id: "Virtual-1",
+    name: "Virtual-1",
+    width: 640,
+    height: 480,
+};
 const FULL_HD: Connector = Connector {
     unique_id: "Virtual-1",
     name: "Virtual-1",
@@ -83,6 +90,11 @@ const TWO_HEADS: Setting = Setting {
 const ONE_HEAD: Setting = Setting {
     output: Output::Capture,
     connectors: &[XGA],
+};
+/// A small head, captured: for whatever flips much.
+const SMALL: Setting = Setting {
+    output: Output::Capture,
+    connectors: &[VGA],
 };
 /// Dom0's display.
 const SCREEN: Setting = Setting {
@@ -150,38 +162,30 @@ pub const SCENARIOS: &[Scenario] = &[
         cards::every_format_on_the_second_head,
     ),
     check("two-heads", TWO_HEADS, cards::two_heads),
-    check("dirtyfb", TWO_HEADS, cards::dirtyfb),
-    check("flips-legacy", TWO_HEADS, flips::legacy),
-    check("flips-atomic-blocking", TWO_HEADS, flips::atomic_blocking),
-    check(
-        "flips-atomic-nonblocking",
-        TWO_HEADS,
-        flips::atomic_nonblocking,
-    ),
-    check("modes-off-on", TWO_HEADS, power::modes),
-    check("dpms", TWO_HEADS, power::dpms),
-    check("errors", TWO_HEADS, errors::table),
-    check("buffers", TWO_HEADS, errors::buffers),
-    check("vgem", TWO_HEADS, sharing::vgem),
-    check(
-        "client-killed-while-flipping",
-        TWO_HEADS,
-        faults::client_killed,
-    ),
+    check("flips-legacy", SMALL, flips::legacy),
+    check("flips-atomic-blocking", SMALL, flips::atomic_blocking),
+    check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking),
+    check("dirtyfb", SMALL, cards::dirtyfb),
+    check("modes-off-on", SMALL, power::modes),
+    check("dpms", SMALL, power::dpms),
+    check("errors", SMALL, errors::table),
+    check("buffers", SMALL, errors::buffers),
+    check("vgem", SMALL, sharing::vgem),
+    check("client-killed-while-flipping", SMALL, faults::client_killed),
     check(
         "backend-restarted-while-flipping",
-        TWO_HEADS,
+        SMALL,
         faults::backend_restarted,
     ),
     check(
         "backend-killed-while-flipping",
-        TWO_HEADS,
+        SMALL,
         faults::backend_killed,
     ),
-    last("unbound-while-flipping", TWO_HEADS, faults::unbound),
-    full("flips-10000", TWO_HEADS, flips::many),
-    full("modes-off-on-200", TWO_HEADS, power::many_modes),
-    full("buffers-2000", TWO_HEADS, errors::many_buffers),
+    full("flips-10000", SMALL, flips::many),
+    full("modes-off-on-200", SMALL, power::many_modes),
+    full("buffers-2000", SMALL, errors::many_buffers),
+    last("unbound-while-flipping", SMALL, faults::unbound),
     check("two-guests", ONE_HEAD, guests::two_at_once),
     last("destroyed-while-flipping", ONE_HEAD, guests::destroyed),
     check(
