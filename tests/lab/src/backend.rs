@@ -18,8 +18,10 @@ use std::time::Instant;
 /// Where the backend shows guests' pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
-    /// PNG and JSON files in the share.
+    /// PNG and JSON files in the share, as from a display of 60 Hz.
     Capture,
+    /// The same of a display that is done with a flip at once.
+    CaptureAtOnce,
     /// Dom0's display.
     Screen,
 }
@@ -74,6 +76,7 @@ impl Backend {
     pub fn start(machine: &mut Machine, output: Output) -> Result<Self> {
         let output_option = match output {
             Output::Capture => "capture:/lab/capture",
+            Output::CaptureAtOnce => "capture:/lab/capture --refresh 0",
             Output::Screen => "kms:/dev/dri/card0",
         };
         let command = format!(

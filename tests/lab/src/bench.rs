@@ -211,7 +211,7 @@ impl Bench<'_> {
     pub fn picture(&mut self, guest: &str, connector: Connector) -> Result<Picture> {
         let output = self.backend()?.output();
         match (output, self.backend.as_ref()) {
-            (Output::Capture, Some(backend)) => {
+            (Output::Capture | Output::CaptureAtOnce, Some(backend)) => {
                 Ok(backend.picture(self.machine, guest, connector.unique_id)?.0)
             }
             _ => {

@@ -86,14 +86,9 @@ const TWO_HEADS: Setting = Setting {
     output: Output::Capture,
     connectors: &[XGA, SECOND_FULL_HD],
 };
-/// One head, captured.
-const ONE_HEAD: Setting = Setting {
-    output: Output::Capture,
-    connectors: &[XGA],
-};
 /// A small head, captured: for whatever flips much.
 const SMALL: Setting = Setting {
-    output: Output::Capture,
+    output: Output::CaptureAtOnce,
     connectors: &[VGA],
 };
 /// Dom0's display.
@@ -185,9 +180,9 @@ pub const SCENARIOS: &[Scenario] = &[
     full("flips-10000", SMALL, flips::many),
     full("modes-off-on-200", SMALL, power::many_modes),
     full("buffers-2000", SMALL, errors::many_buffers),
-    last("unbound-while-flipping", SMALL, faults::unbound),
-    check("two-guests", ONE_HEAD, guests::two_at_once),
-    last("destroyed-while-flipping", ONE_HEAD, guests::destroyed),
+    check("two-guests", SMALL, guests::two_at_once),
+    check("unbound-while-flipping", SMALL, faults::unbound),
+    last("destroyed-while-flipping", SMALL, guests::destroyed),
     check(
         "screen-card-1024x768",
         SCREEN,
