@@ -19,6 +19,7 @@ use crate::paths::outside;
 use crate::paths::repo;
 use crate::progress::Step;
 use crate::scenarios::CLIENT;
+use crate::scenarios::KMSCUBE;
 use crate::scenarios::WESTON;
 use anyhow::Context;
 use anyhow::Result;
@@ -72,10 +73,7 @@ pub fn run(options: &Common) -> Result<()> {
         guest: &guest,
         out: &out,
     };
-    for (program, command, also) in [
-        ("kmscube", "exec kmscube -D /dev/dri/card0 2>&1", None),
-        ("weston", WESTON, Some(CLIENT)),
-    ] {
+    for (program, command, also) in [("kmscube", KMSCUBE, None), ("weston", WESTON, Some(CLIENT))] {
         let figures = show.program(program, command, also)?;
         let [frames, rate, dom0, backend, of_guest] = figures;
         table.add_row([

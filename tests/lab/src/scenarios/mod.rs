@@ -18,6 +18,7 @@ use crate::guest::Kind;
 use anyhow::Result;
 
 pub use clients::CLIENT;
+pub use clients::KMSCUBE;
 pub use clients::WESTON;
 
 /// When a scenario is run.
