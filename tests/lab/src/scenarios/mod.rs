@@ -192,9 +192,9 @@ pub const SCENARIOS: &[Scenario] = &[
     check("screen-console", SCREEN, clients::console),
     check("modetest", SCREEN, clients::modetest),
     check("drm-info", SCREEN, clients::drm_info),
-    check("kmscube", SCREEN, clients::kmscube),
-    check("weston", SCREEN, clients::weston),
-    check(
+    full("kmscube", SCREEN, clients::kmscube),
+    full("weston", SCREEN, clients::weston),
+    full(
         "screen-card-1920x1080",
         LARGE_SCREEN,
         cards::xrgb_on_the_first_head,
