@@ -8,7 +8,6 @@
 
 #include <drm/drm_atomic.h>
 #include <drm/drm_crtc.h>
-#include <drm/drm_framebuffer.h>
 #include <drm/drm_gem.h>
 #include <drm/drm_gem_shmem_helper.h>
 #include <drm/drm_modeset_helper_vtables.h>
@@ -75,39 +74,15 @@ int xen_sys_evtchn_close(evtchn_port_t port)
 	return HYPERVISOR_event_channel_op(EVTCHNOP_close, &op);
 }
 
-int xen_sys_evtchn_status(evtchn_port_t port, u32 *status)
-{
-	struct evtchn_status op = { .dom = DOMID_SELF, .port = port };
-	int err = HYPERVISOR_event_channel_op(EVTCHNOP_status, &op);
-
-	*status = op.status;
-	return err;
-}
-
 struct xenbus_transaction xen_sys_xbt_nil(void)
 {
 	return XBT_NIL;
 }
 
 
-void xen_sys_gem_object_get(struct drm_gem_object *obj)
-{
-	drm_gem_object_get(obj);
-}
-
 void xen_sys_gem_object_put(struct drm_gem_object *obj)
 {
 	drm_gem_object_put(obj);
-}
-
-void xen_sys_framebuffer_get(struct drm_framebuffer *fb)
-{
-	drm_framebuffer_get(fb);
-}
-
-void xen_sys_framebuffer_put(struct drm_framebuffer *fb)
-{
-	drm_framebuffer_put(fb);
 }
 
 void xen_sys_plane_helper_add(struct drm_plane *plane, const struct drm_plane_helper_funcs *funcs)

@@ -123,11 +123,8 @@ const fn last(
     run: fn(&mut Bench<'_>) -> Result<()>,
 ) -> Scenario {
     Scenario {
-        name,
-        tier: Tier::Check,
-        setting,
         after: After::Gone,
-        run,
+        ..check(name, setting, run)
     }
 }
 
@@ -137,11 +134,8 @@ const fn full(
     run: fn(&mut Bench<'_>) -> Result<()>,
 ) -> Scenario {
     Scenario {
-        name,
         tier: Tier::Full,
-        setting,
-        after: After::AsBefore,
-        run,
+        ..check(name, setting, run)
     }
 }
 
