@@ -281,7 +281,7 @@ impl Stage<'_> {
         if outcome.is_ok() && scenario.after == After::AsBefore {
             outcome = cast
                 .accounts
-                .settle(machine, &cast.guest)
+                .settle(machine, &cast.guest, &out)
                 .map(|accounts| cast.accounts = accounts);
         }
         let domu = marks.1.since(&console);
