@@ -31,7 +31,8 @@ use crate::{
     },
     kms::driver::{
         DumbGeometry,
-        FbGeometry, //
+        FbGeometry,
+        ModeSize, //
     },
     remote::{
         Object,
@@ -178,7 +179,7 @@ impl Object for Dbuf {
     }
 }
 
-/// A framebuffer: a view of a display buffer.
+/// A framebuffer as displif has it: the top left part of a display buffer, as large as what shows it.
 #[pin_data]
 pub(crate) struct Fb {
     /// Its name on the wire.
@@ -272,10 +273,10 @@ impl Drop for BufferHandle {
     }
 }
 
-/// User space's hold on a framebuffer. The drop retires it.
+/// User space's hold on a framebuffer: the whole, and the parts that smaller heads show. The drop retires them.
 pub(crate) struct FbHandle {
     display: Arc<Display>,
-    fb: Arc<Fb>,
+    fbs: KVec<Arc<Fb>>,
 }
 
 impl FbHandle {
@@ -286,37 +287,75 @@ impl FbHandle {
     /// `EINVAL`: the backend refuses it. `ENOMEM`, `ETIMEDOUT`, `EBUSY`.
     pub(crate) fn new(buffer: &BufferHandle, geometry: FbGeometry) -> Result<Self> {
         let display = &buffer.display;
+        // From here on the drop cleans up.
+        let mut handle = Self {
+            display: display.clone(),
+            fbs: KVec::new(),
+        };
+        display.count_wait();
+        handle.attach(&buffer.dbuf, geometry).map_err(|e| match e {
+            CallError::Refused(_) => EINVAL,
+            e => e.into(),
+        })?;
+        for ModeSize { width, height } in display.heads.iter().map(|head| head.mode()) {
+            let fits = width <= geometry.width && height <= geometry.height;
+            if fits && handle.shown_at(ModeSize { width, height }).is_none() {
+                let part = FbGeometry {
+                    width,
+                    height,
+                    ..geometry
+                };
+                match handle.attach(&buffer.dbuf, part) {
+                    // Then it cannot be shown there, which a commit finds out.
+                    Ok(()) | Err(CallError::Refused(_)) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+        }
+        Ok(handle)
+    }
+
+    /// Adds a part.
+    fn attach(&mut self, dbuf: &Arc<Dbuf>, geometry: FbGeometry) -> Result<(), CallError> {
+        let display = &self.display;
         let fb = Arc::pin_init(
             pin_init!(Fb {
                 cookie: FbCookie::new(display.cookies.next()),
                 geometry,
-                dbuf: buffer.dbuf.clone(),
+                dbuf: dbuf.clone(),
                 remote <- Remote::new(),
             }),
             GFP_KERNEL,
-        )?;
-        display.fbs.add(fb.clone())?;
-        let handle = Self {
-            display: display.clone(),
-            fb: fb.clone(),
-        };
-        display.count_wait();
-        fb.enter(display).map_err(|e| match e {
-            CallError::Refused(_) => EINVAL,
-            e => e.into(),
-        })?;
-        Ok(handle)
+        )
+        .map_err(CallError::Unsent)?;
+        self.fbs
+            .reserve(1, GFP_KERNEL)
+            .map_err(|e| CallError::Unsent(e.into()))?;
+        display.fbs.add(fb.clone()).map_err(CallError::Unsent)?;
+        let entered = fb.enter(display);
+        if matches!(entered, Err(CallError::Refused(_))) {
+            display.fbs.retire(&fb);
+            Display::collect_soon(display);
+            return entered;
+        }
+        // There is room, by the reservation.
+        let _ = self.fbs.push(fb, GFP_KERNEL);
+        entered
     }
 
-    /// The framebuffer.
-    pub(crate) fn fb(&self) -> &Arc<Fb> {
-        &self.fb
+    /// The part that a head of this size shows, if it can.
+    pub(crate) fn shown_at(&self, size: ModeSize) -> Option<&Arc<Fb>> {
+        self.fbs
+            .iter()
+            .find(|fb| fb.geometry.width == size.width && fb.geometry.height == size.height)
     }
 }
 
 impl Drop for FbHandle {
     fn drop(&mut self) {
-        self.display.fbs.retire(&self.fb);
+        for fb in &self.fbs {
+            self.display.fbs.retire(fb);
+        }
         Display::collect_soon(&self.display);
     }
 }

@@ -471,7 +471,7 @@ impl kms::driver::Driver for Display {
     }
 
     fn enable(this: &Arc<Self>, pipe: usize, fb: &FbHandle) {
-        Self::configure(this, pipe, Some(fb.fb()));
+        Self::configure(this, pipe, fb.shown_at(this.mode(pipe)));
     }
 
     fn disable(this: &Arc<Self>, pipe: usize) {
@@ -479,8 +479,8 @@ impl kms::driver::Driver for Display {
     }
 
     fn flip(this: &Arc<Self>, pipe: usize, fb: &FbHandle, event: Option<FlipEvent>) {
-        if let Some(head) = this.head(pipe) {
-            if let Err(e) = head.flip(fb.fb(), event, this.session.get().as_deref()) {
+        if let Some((head, fb)) = this.head(pipe).zip(fb.shown_at(this.mode(pipe))) {
+            if let Err(e) = head.flip(fb, event, this.session.get().as_deref()) {
                 this.refused(Operation::PageFlip, e);
             }
         }
@@ -494,3 +494,7 @@ impl kms::driver::Driver for Display {
         }
     }
 }
+    fn can_show(&self, pipe: usize, fb: &FbHandle) -> bool {
+        fb.shown_at(self.mode(pipe)).is_some()
+    }
+

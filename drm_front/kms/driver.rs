@@ -114,6 +114,9 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// Whether the head can show a mode of this size.
     fn mode_valid(&self, pipe: usize, size: ModeSize) -> bool;
 
+    /// Whether the head can show the top left part of `fb`, as much of it as its mode has room for.
+    fn can_show(&self, pipe: usize, fb: &Self::Framebuffer) -> bool;
+
     /// Turns the head on, showing `fb`. In a commit: may sleep for memory, waits for nobody.
     fn enable(this: &Arc<Self>, pipe: usize, fb: &Self::Framebuffer);
 

@@ -250,7 +250,7 @@ impl<T: Driver> Vtables<T> {
     };
 }
 
-/// The plane shows a whole framebuffer, unscaled, over the whole screen, or nothing.
+/// The plane shows the top left part of a framebuffer, unscaled, over the whole screen, or nothing.
 ///
 /// # Safety
 ///
@@ -286,12 +286,14 @@ unsafe extern "C" fn plane_check<T: Driver>(
         if err != 0 || !(*state).visible {
             return err;
         }
-        let fb = &*(*state).fb;
-        let whole = (*state).src_x == 0
-            && (*state).src_y == 0
-            && (*state).src_w == fb.width << FIXED
-            && (*state).src_h == fb.height << FIXED;
-        if whole {
+        // Clipped to the screen, all of which is covered. A fraction of a pixel counts as unscaled.
+        let (src, dst) = (&(*state).src, &(*state).dst);
+        let shown = src.x1 == 0
+            && src.y1 == 0
+            && src.x2 == dst.x2.wrapping_shl(FIXED)
+            && src.y2 == dst.y2.wrapping_shl(FIXED);
+        let fb = Framebuffer::<T>::driver((*state).fb);
+        if shown && pipe.dev().driver().can_show(pipe.index, fb) {
             0
         } else {
             EINVAL.to_errno()

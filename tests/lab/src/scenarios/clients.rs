@@ -18,9 +18,13 @@ const CHARACTER: (u32, u32) = (8, 16);
 /// What the console's colour 1, red, looks like.
 const CONSOLE_RED: [u8; 3] = [170, 0, 0];
 
-/// Text of the kernel's console is seen, cell by cell: a pattern of red and black cells that can be computed.
+/// Text of the kernel's console is seen on every head, cell by cell: a pattern of red and black cells that can be computed.
 pub fn console(bench: &mut Bench<'_>) -> Result<()> {
-    let Connector { width, height, .. } = bench.connector(0)?;
+    let connectors = bench.setting.connectors;
+    // What all heads have room for.
+    let width = connectors.iter().map(|connector| connector.width).min();
+    let height = connectors.iter().map(|connector| connector.height).min();
+    let (width, height) = width.zip(height).context("no connector")?;
     let (columns, rows) = (width / CHARACTER.0, height / CHARACTER.1);
     let red = |column: u32, row: u32| (column + 3 * row) % 7 == 0;
     // No cursor, no wrapping at the last column, nothing of the kernel's on top of it.
@@ -37,30 +41,35 @@ pub fn console(bench: &mut Bench<'_>) -> Result<()> {
     }
     bench.sh("dmesg -n 1")?;
     bench.sh(&format!("printf '{text}' >/dev/tty1"))?;
-    let expected = Picture::from_fn(width, height, |x, y| {
-        let (column, row) = (x / CHARACTER.0, y / CHARACTER.1);
-        if column < columns && row < rows && red(column, row) {
-            CONSOLE_RED
-        } else {
-            [0; 3]
-        }
-    });
     let name = bench.guest.config.name.clone();
-    let connector = bench.connector(0)?;
-    let diff = bench.out.join("console-diff.png");
-    let mut last = None;
-    let waited = wait_until("the console's pattern", Duration::from_secs(20), || {
-        let picture = bench.picture(&name, connector)?;
-        let compared = picture.compare(&expected, 0, &diff);
-        let ok = compared.is_ok();
-        last = compared.err();
-        Ok(ok)
-    });
-    bench.sh("printf '\\033[?25h\\033[?7h\\033[2J' >/dev/tty1; dmesg -n 7")?;
-    match (waited, last) {
-        (Err(_), Some(difference)) => Err(difference).context("the console"),
-        (other, _) => other,
+    for connector in connectors {
+        let expected = Picture::from_fn(connector.width, connector.height, |x, y| {
+            let (column, row) = (x / CHARACTER.0, y / CHARACTER.1);
+            if column < columns && row < rows && red(column, row) {
+                CONSOLE_RED
+            } else {
+                [0; 3]
+            }
+        });
+        let diff = bench
+            .out
+            .join(format!("console-{}-diff.png", connector.unique_id));
+        let mut last = None;
+        let waited = wait_until("the console's pattern", Duration::from_secs(20), || {
+            let picture = bench.picture(&name, *connector)?;
+            let compared = picture.compare(&expected, 0, &diff);
+            let ok = compared.is_ok();
+            last = compared.err();
+            Ok(ok)
+        });
+        match (waited, last) {
+            (Err(_), Some(difference)) => Err(difference)
+                .with_context(|| format!("the console on {}", connector.unique_id))?,
+            (other, _) => other?,
+        }
     }
+    bench.sh("printf '\\033[?25h\\033[?7h\\033[2J' >/dev/tty1; dmesg -n 7")?;
+    Ok(())
 }
 
 /// libdrm's own test program finds the device and sets a mode.

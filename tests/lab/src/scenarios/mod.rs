@@ -152,6 +152,7 @@ pub const SCENARIOS: &[Scenario] = &[
         cards::every_format_on_the_second_head,
     ),
     check("two-heads", TWO_HEADS, cards::two_heads),
+    check("two-heads-console", TWO_HEADS, clients::console),
     check("flips-legacy", SMALL, flips::legacy),
     check("flips-atomic-blocking", SMALL, flips::atomic_blocking),
     check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking),
