@@ -22,9 +22,12 @@ use kernel::{
         SpinLockIrq, //
     },
     time::{
+        msecs_to_jiffies,
+        Delta,
         Instant,
         Jiffies,
-        Monotonic, //
+        Monotonic,
+        Msecs, //
     },
     workqueue::{
         self,
@@ -51,10 +54,16 @@ use crate::{
             Operation,
             Status, //
         },
-        state::Phase, //
+        state::{
+            Flapping,
+            Phase, //
+        }, //
     },
     formats,
-    head::Head,
+    head::{
+        Head,
+        Tick, //
+    },
     kms::{
         self,
         driver::{
@@ -144,7 +153,16 @@ pub(crate) struct Connection {
     pub(crate) published: Option<Arc<DisplaySession>>,
     /// How many sessions there have been.
     pub(crate) sessions: u64,
+    /// What [`Self::flapping`] counts its milliseconds from.
+    pub(crate) since: Instant<Monotonic>,
+    /// Keeps a backend that comes and goes all the time from keeping the guest busy.
+    pub(crate) flapping: Flapping,
+    /// From when, and after how long, the backend's state is to be looked at again.
+    look_again: Option<(Instant<Monotonic>, Delta)>,
 }
+
+/// The window of [`Flapping`], in milliseconds.
+const FLAPPING_WINDOW: u64 = 10_000;
 
 /// The display.
 #[pin_data]
@@ -213,6 +231,9 @@ impl Display {
                     phase,
                     published: None,
                     sessions: 0,
+                    since: Instant::now(),
+                    flapping: Flapping::new(FLAPPING_WINDOW),
+                    look_again: None,
                 }),
                 session <- CurrentSession::new(),
                 dbufs <- Registry::new(),
@@ -344,14 +365,36 @@ impl Display {
         Self::schedule(this);
     }
 
-    /// Leaves a backend that breaks the rules in `session`. It is free to start again.
-    pub(crate) fn disconnect(&self, session: &Arc<DisplaySession>) {
+    /// Leaves the backend of `session`, for the reason `why`. It is free to start again.
+    pub(crate) fn disconnect(&self, session: &Arc<DisplaySession>, why: &str) {
         let mut connection = self.connection.lock();
         if connection.phase == Phase::Connected && self.session.is_current(session) {
+            warn_limited!(self, "the connection is given up: {why}\n");
             self.kill_session();
             connection.phase = Phase::Closing;
             self.dev.switch_state(xenbus::CLOSED);
         }
+    }
+
+    /// Has the backend's state looked at again after `wait`.
+    pub(crate) fn look_again_after(this: &Arc<Self>, connection: &mut Connection, wait: Msecs) {
+        connection.look_again = Some((Instant::now(), Delta::from_millis(i64::from(wait))));
+        Self::schedule(this);
+    }
+
+    /// Has the backend's state looked at, if the time has come. Else tells when it will.
+    pub(crate) fn look_again(&self) -> Option<Jiffies> {
+        let mut connection = self.connection.lock();
+        let (since, wait) = connection.look_again?;
+        if let Some(left) = time_left(since, wait) {
+            return Some(left);
+        }
+        connection.look_again = None;
+        drop(connection);
+        if let Err(e) = self.dev.look_again() {
+            warn_limited!(self, "the backend's state cannot be looked at: {e:?}\n");
+        }
+        None
     }
 
     fn configure(this: &Arc<Self>, pipe: usize, fb: Option<&Arc<Fb>>) {
@@ -365,6 +408,16 @@ impl Display {
     fn head(&self, index: usize) -> Option<&Head> {
         self.heads.get(index).map(|head| &**head)
     }
+}
+
+/// What is left of `wait`, if something is.
+pub(crate) fn time_left(since: Instant<Monotonic>, wait: Delta) -> Option<Jiffies> {
+    let left = wait - since.elapsed();
+    if left.is_negative() || left.is_zero() {
+        return None;
+    }
+    let millis = Msecs::try_from(left.as_millis()).unwrap_or(Msecs::MAX);
+    Some(msecs_to_jiffies(millis.saturating_add(1)))
 }
 
 impl Sink for Display {
@@ -403,6 +456,10 @@ impl Sink for Display {
     }
 
     fn late_answer(this: &Arc<Self>) {
+        Self::schedule(this);
+    }
+
+    fn deserted(this: &Arc<Self>) {
         Self::schedule(this);
     }
 
@@ -470,6 +527,10 @@ impl kms::driver::Driver for Display {
         self.mode(pipe) == size
     }
 
+    fn can_show(&self, pipe: usize, fb: &FbHandle) -> bool {
+        fb.shown_at(self.mode(pipe)).is_some()
+    }
+
     fn enable(this: &Arc<Self>, pipe: usize, fb: &FbHandle) {
         Self::configure(this, pipe, fb.shown_at(this.mode(pipe)));
     }
@@ -486,15 +547,16 @@ impl kms::driver::Driver for Display {
         }
     }
 
-    fn tick(&self, pipe: usize) {
-        if let Some(head) = self.head(pipe) {
-            if head.tick() {
-                warn_limited!(self, "{head}: the backend did not finish a flip\n");
+    fn tick(this: &Arc<Self>, pipe: usize) {
+        if let Some(head) = this.head(pipe) {
+            match head.tick() {
+                Tick::Quiet => {}
+                // It looks whether the backend has died.
+                Tick::Late => Self::schedule(this),
+                Tick::GivenUp => {
+                    warn_limited!(this, "{head}: the backend did not finish a flip\n")
+                }
             }
         }
     }
 }
-    fn can_show(&self, pipe: usize, fb: &FbHandle) -> bool {
-        fb.shown_at(self.mode(pipe)).is_some()
-    }
-

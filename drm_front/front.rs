@@ -15,12 +15,14 @@ use kernel::{
     sync::Arc,
     time::{
         delay::fsleep,
-        Delta, //
+        Delta,
+        Msecs, //
     }, //
 };
 
 use crate::{
     display::{
+        warn_limited,
         Connection,
         Display, //
     },
@@ -46,6 +48,9 @@ use crate::{
 const FAREWELL_STEPS: usize = 100;
 const FAREWELL_STEP: Delta = Delta::from_millis(20);
 
+/// When a session that could not be published is tried again.
+const PUBLISH_AGAIN: Msecs = 1_000;
+
 /// The driver.
 pub(crate) struct Front;
 
@@ -61,12 +66,11 @@ impl xenbus::Driver for Front {
         probe(dev)
     }
 
-    fn otherend_changed(dev: &Device<Bound>, data: Pin<&Arc<Display>>, state: xenbus::RawState) {
-        connect(dev, &data, BackendState::from_raw(state));
+    fn otherend_changed(dev: &Device<Bound>, display: &Arc<Display>, state: xenbus::RawState) {
+        connect(dev, display, BackendState::from_raw(state));
     }
 
-    fn resume(_dev: &Device<Bound>, data: Pin<&Arc<Display>>) -> Result {
-        let display = &data;
+    fn resume(_dev: &Device<Bound>, display: &Arc<Display>) -> Result {
         let mut connection = display.connection.lock();
         Display::drop_session(display, &mut connection);
         for dbuf in display.dbufs.iter() {
@@ -77,8 +81,8 @@ impl xenbus::Driver for Front {
         Ok(())
     }
 
-    fn unbind(dev: &Device<Bound>, data: Pin<&Arc<Display>>) {
-        unbind(dev, &data);
+    fn unbind(dev: &Device<Bound>, display: &Arc<Display>) {
+        unbind(dev, display);
     }
 }
 
@@ -162,8 +166,16 @@ fn connect(dev: &Device<Bound>, display: &Arc<Display>, backend: BackendState) {
         match action {
             Action::Ignore => return,
             Action::Publish => {
-                if let Err(e) = publish(dev, display, &mut connection) {
-                    dev_err!(dev, "the backend cannot be connected to: {e:?}\n");
+                let now = u64::try_from(connection.since.elapsed().as_millis()).unwrap_or(0);
+                let published = match connection.flapping.reconnect(now) {
+                    Ok(()) => publish(dev, display, &mut connection).map_err(|e| {
+                        warn_limited!(display, "the backend cannot be connected to: {e:?}\n");
+                        PUBLISH_AGAIN
+                    }),
+                    Err(wait) => Err(Msecs::try_from(wait).unwrap_or(Msecs::MAX)),
+                };
+                if let Err(wait) = published {
+                    Display::look_again_after(display, &mut connection, wait);
                     return;
                 }
             }

@@ -45,11 +45,27 @@ use crate::{
         driver::ModeSize,
         event::FlipEvent, //
     },
-    session::CallError, //
+    session::{
+        CallError,
+        SUSPICION, //
+    }, //
 };
 
 /// How long a flip may take. A backend may be held up for 2 s by a DBUF_DESTROY; DRM gives up after 10 s.
 const FLIP_LIMIT: Delta = Delta::from_millis(3_000);
+
+/// As for requests.
+const FLIP_SUSPICION: Delta = Delta::from_millis(SUSPICION as i64);
+
+/// What a head's vertical blank has found.
+pub(crate) enum Tick {
+    /// No flip is late.
+    Quiet,
+    /// A flip is late, as it is when the backend has died. Said once for each.
+    Late,
+    /// A flip was given up.
+    GivenUp,
+}
 
 /// What a head shows.
 struct Shown {
@@ -64,6 +80,8 @@ struct FlipState {
     flip: Flip,
     event: Option<FlipEvent>,
     since: Instant<Monotonic>,
+    /// Whether [`Tick::Late`] was said of the flip under way.
+    late: bool,
     /// The framebuffer that the backend shows, as it has said itself.
     screen: Option<FbCookie>,
     /// The framebuffer of a SET_CONFIG that is not answered.
@@ -104,6 +122,7 @@ impl Head {
                 flip: Flip::new(),
                 event: None,
                 since: Instant::now(),
+                late: false,
                 screen: None,
                 asked: None,
                 reported: false,
@@ -219,6 +238,7 @@ impl Head {
             let before = core::mem::replace(&mut state.event, event);
             let begun = state.flip.begin(fb.cookie);
             state.since = Instant::now();
+            state.late = false;
             drop(state);
             drop(before);
             if begun.is_err() {
@@ -262,18 +282,23 @@ impl Head {
         refused
     }
 
-    /// A frame's time has passed. Tells whether a flip was given up. In interrupt context.
-    pub(crate) fn tick(&self) -> bool {
-        let (given_up, event) = {
+    /// A frame's time has passed. In interrupt context.
+    pub(crate) fn tick(&self) -> Tick {
+        let event = {
             let mut state = self.flip.lock();
-            if state.flip.pending().is_some() && state.since.elapsed() > FLIP_LIMIT {
-                (state.flip.timeout().is_some(), state.event.take())
-            } else {
-                (false, None)
+            let age = state.since.elapsed();
+            if state.flip.pending().is_none() || age <= FLIP_SUSPICION {
+                return Tick::Quiet;
             }
+            if age <= FLIP_LIMIT {
+                let said = core::mem::replace(&mut state.late, true);
+                return if said { Tick::Quiet } else { Tick::Late };
+            }
+            state.flip.timeout();
+            state.event.take()
         };
         drop(event);
-        given_up
+        Tick::GivenUp
     }
 
     fn give_up_flip(&self) {

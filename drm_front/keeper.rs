@@ -20,6 +20,7 @@ use kernel::{
 
 use crate::{
     display::{
+        time_left,
         warn_limited,
         Display,
         DisplaySession, //
@@ -39,7 +40,9 @@ impl WorkItem for Display {
     fn run(this: Arc<Self>) {
         if let Some(session) = this.session.get() {
             if session.is_broken() {
-                this.disconnect(&session);
+                this.disconnect(&session, "the backend broke the rules of a ring");
+            } else if session.is_deserted() {
+                this.disconnect(&session, "the backend has closed its event channels");
             }
         }
         let monitors = this.update_monitors();
@@ -52,7 +55,8 @@ impl WorkItem for Display {
         this.report_links();
 
         let again = again.then(|| msecs_to_jiffies(AGAIN));
-        if let Some(delay) = [again, monitors].into_iter().flatten().min() {
+        let look_again = this.look_again();
+        if let Some(delay) = [again, monitors, look_again].into_iter().flatten().min() {
             Display::schedule_after(&this, delay);
         }
     }
@@ -128,12 +132,8 @@ impl Display {
                 monitors.connected = true;
             } else {
                 let since = *monitors.alone_since.get_or_insert_with(Instant::now);
-                let left = grace - since.elapsed();
-                if left.is_negative() || left.is_zero() {
-                    monitors.connected = false;
-                } else {
-                    again = Some(left);
-                }
+                again = time_left(since, grace);
+                monitors.connected = again.is_some();
             }
             (was != monitors.connected, again)
         };
@@ -145,9 +145,6 @@ impl Display {
                 drm.hotplug();
             }
         }
-        again.map(|left| {
-            let millis = Msecs::try_from(left.as_millis()).unwrap_or(Msecs::MAX);
-            msecs_to_jiffies(millis.saturating_add(1))
-        })
+        again
     }
 }

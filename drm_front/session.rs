@@ -67,6 +67,9 @@ use crate::{
 /// How long a request may take. Not less than 2.5 s: a backend may wait 2 s for its display before it answers a DBUF_DESTROY.
 pub(crate) const REQUEST_LIMIT: Msecs = 3_000;
 
+/// After how long it is looked whether a backend that says nothing has died.
+pub(crate) const SUSPICION: Msecs = 250;
+
 /// Events handled per notification at most.
 const EVENT_BATCHES: usize = 2;
 /// Events in one batch: one more than the page has.
@@ -94,7 +97,7 @@ impl page::SharedPage for SharedPage {
     }
 }
 
-/// Where a session's news go. All in interrupt context.
+/// Where a session's news go. All may be called in interrupts.
 pub(crate) trait Sink: Send + Sync + Sized + 'static {
     /// The backend says that a framebuffer is on the screen.
     fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64);
@@ -104,6 +107,8 @@ pub(crate) trait Sink: Send + Sync + Sized + 'static {
     fn config_answered(this: &Arc<Self>, connector: usize, fb: Option<FbCookie>, status: Status);
     /// A request that nobody waited for any more has been answered.
     fn late_answer(this: &Arc<Self>);
+    /// The backend has let go of the session's ports.
+    fn deserted(this: &Arc<Self>);
     /// The backend has broken the rules of a ring: nothing more comes from it.
     fn ring_broken(this: &Arc<Self>, connector: usize);
 }
@@ -482,7 +487,17 @@ impl<S: Sink> Session<S> {
         // The limit counts from the sending: requests sent together time out together.
         let elapsed = Msecs::try_from(pending.sent.elapsed().as_millis()).unwrap_or(Msecs::MAX);
         let limit = REQUEST_LIMIT.saturating_sub(elapsed);
-        match pending.answer.wait(msecs_to_jiffies(limit)) {
+        let mut answer = pending.answer.wait(msecs_to_jiffies(limit.min(SUSPICION)));
+        if matches!(answer, Err(NoAnswer::TimedOut)) && limit > SUSPICION {
+            if self.is_deserted() {
+                if let Some(link) = self.links.get(pending.connector) {
+                    S::deserted(&link.requests.handler().sink);
+                }
+                return Err(CallError::Lost);
+            }
+            answer = pending.answer.wait(msecs_to_jiffies(limit - SUSPICION));
+        }
+        match answer {
             Ok(answer) => decode(answer),
             Err(why) => {
                 if let Some(link) = self.links.get(pending.connector) {
@@ -531,6 +546,14 @@ impl<S: Sink> Session<S> {
         for link in &self.links {
             link.requests.handler().kill();
         }
+    }
+
+    /// Whether the backend has let go of all ports, as one does that dies.
+    pub(crate) fn is_deserted(&self) -> bool {
+        !self
+            .links
+            .iter()
+            .any(|link| link.requests.is_bound() || link.events.is_bound())
     }
 
     /// Whether the backend has broken the rules of some ring.

@@ -164,7 +164,6 @@ pub struct Flapping {
     recent: [Option<u64>; FREE_RECONNECTS],
 }
 
-#[cfg_attr(MODULE, expect(dead_code, reason = "the driver does not back off yet"))]
 impl Flapping {
     /// With a window of so many ticks, of whatever clock the caller uses.
     pub const fn new(window: u64) -> Self {

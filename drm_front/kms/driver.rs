@@ -127,5 +127,5 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     fn flip(this: &Arc<Self>, pipe: usize, fb: &Self::Framebuffer, event: Option<FlipEvent>);
 
     /// A frame's time has passed on a head whose vertical blank somebody waits for. In interrupt context.
-    fn tick(&self, pipe: usize);
+    fn tick(this: &Arc<Self>, pipe: usize);
 }

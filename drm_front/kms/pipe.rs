@@ -442,7 +442,7 @@ unsafe extern "C" fn crtc_flush<T: Driver>(
 /// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn crtc_tick<T: Driver>(crtc: *mut xen_sys::drm_crtc) -> bool {
     let pipe = pipe_of!(crtc, crtc);
-    pipe.dev().driver().tick(pipe.index);
+    T::tick(pipe.dev().driver(), pipe.index);
     // SAFETY: A CRTC whose vblank is on.
     unsafe { xen_sys::drm_crtc_handle_vblank(crtc) }
 }

@@ -90,6 +90,15 @@ impl<H: Handler> Channel<H> {
         &self.handler
     }
 
+    /// Whether the peer has bound the port and not closed it since: a peer that dies lets go of it.
+    pub(crate) fn is_bound(&self) -> bool {
+        let mut status = 0;
+        // SAFETY: The port is ours; `status` is ours to be written.
+        let err = unsafe { xen_sys::xen_sys_evtchn_status(self.port, &mut status) };
+        // What the hypervisor does not tell is no sign of a death.
+        err != 0 || status == xen_sys::EVTCHNSTAT_interdomain
+    }
+
     /// Notifies the peer. May be called in interrupts.
     pub(crate) fn notify(&self) {
         // SAFETY: By the invariant the interrupt is bound to an event channel.

@@ -9,8 +9,9 @@
 //! - xenbus calls `probe`, then watches the other end, and calls `otherend_changed` from the one xenwatch thread only; before
 //!   `remove` it takes that watch down and waits for a running callback. So `otherend_changed` sees a bound device
 //!   whose driver data is set, and never runs beside `probe` or `remove`.
-//! - A device's driver data is what `probe` made, from `probe`'s success until after `remove`
-//!   ([`kernel::driver::Registration`] drops it).
+//! - A device's driver data is a [`Kept`], from `probe`'s success until after `remove` ([`kernel::driver::Registration`] drops it).
+//! - A [`Prompt`] is registered after the driver data is set, and unregistered first thing in `remove`, which waits for a
+//!   running callback: it too sees a bound device only.
 
 use core::{
     marker::PhantomData,
@@ -43,6 +44,10 @@ use kernel::{
         aref::{
             ARef,
             AlwaysRefCounted, //
+        },
+        atomic::{
+            Atomic,
+            Relaxed, //
         },
         Arc,
         Mutex, //
@@ -80,7 +85,7 @@ pub(crate) const CLOSED: RawState = xen_sys::xenbus_state_XenbusStateClosed;
 /// A frontend driver.
 pub(crate) trait Driver: 'static {
     /// What the driver keeps for each bound device. Borrowed by the xenwatch thread.
-    type Data: Send + Sync;
+    type Data: Send + Sync + 'static;
 
     /// The driver's name on the bus.
     const NAME: &'static CStr;
@@ -96,14 +101,14 @@ pub(crate) trait Driver: 'static {
     fn probe(dev: &Device<device::Core<'_>>) -> Result<Self::Data>;
 
     /// The other end's state has changed, or may have.
-    fn otherend_changed(dev: &Device<device::Bound>, data: Pin<&Self::Data>, state: RawState);
+    fn otherend_changed(dev: &Device<device::Bound>, data: &Self::Data, state: RawState);
 
     /// The domain has been restored: the other end, its rings and our grants to it are gone. Runs in the xenwatch thread,
     /// with tasks frozen and no watch on the other end.
-    fn resume(dev: &Device<device::Bound>, data: Pin<&Self::Data>) -> Result;
+    fn resume(dev: &Device<device::Bound>, data: &Self::Data) -> Result;
 
     /// The driver is being unbound.
-    fn unbind(dev: &Device<device::Bound>, data: Pin<&Self::Data>);
+    fn unbind(dev: &Device<device::Bound>, data: &Self::Data);
 }
 
 /// A driver's table of device types: one type and the terminator.
@@ -137,10 +142,10 @@ pub(crate) struct Adapter<T: Driver>(PhantomData<T>);
 
 // SAFETY:
 // - `xenbus_driver` is `repr(C)`, and a `device_driver` is embedded at this offset.
-// - `T::Data` is the type that `probe_callback` stores.
+// - `Kept<T::Data>` is the type that `probe_callback` stores.
 unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
     type DriverType = xen_sys::xenbus_driver;
-    type DriverData<'bound> = T::Data;
+    type DriverData<'bound> = Kept<T::Data>;
     const DEVICE_DRIVER_OFFSET: usize = offset_of!(xen_sys::xenbus_driver, driver);
 }
 
@@ -179,12 +184,51 @@ impl<T: Driver> Adapter<T> {
         dev: *mut xen_sys::xenbus_device,
         _id: *const xen_sys::xenbus_device_id,
     ) -> c_int {
-        // SAFETY: xenbus passes a live device, and the driver core is in the middle of binding it.
-        let dev = unsafe { &*dev.cast::<Device<device::CoreInternal<'_>>>() };
         from_result(|| {
-            dev.as_ref().set_drvdata(T::probe(dev))?;
+            {
+                // SAFETY: xenbus passes a live device, and the driver core is in the middle of binding it.
+                let dev = unsafe { &*dev.cast::<Device<device::CoreInternal<'_>>>() };
+                let prompt = Prompt::new(dev, Self::prompt_callback)?;
+                let data = T::probe(dev)?;
+                dev.as_ref().set_drvdata(Ok(Kept { data, prompt }))?;
+            }
+            // SAFETY: As above; the driver data has just been set.
+            let (dev, kept) = unsafe { Self::bound(dev) };
+            if let Err(e) = kept.prompt.register() {
+                dev_warn!(dev, "no watch on {LOOK_AGAIN:?}: {e:?}\n");
+            }
             Ok(0)
         })
+    }
+
+    /// A bound device and what was kept for it.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is a device of this driver whose driver data is set, and stays bound as long as the results are used.
+    unsafe fn bound<'a>(
+        dev: *mut xen_sys::xenbus_device,
+    ) -> (&'a Device<device::Bound>, Pin<&'a Kept<T::Data>>) {
+        // SAFETY: By the caller.
+        let dev = unsafe { &*dev.cast::<Device<device::BoundInternal>>() };
+        // SAFETY: By the caller and this file's invariants there is such a value.
+        let kept = unsafe { dev.as_ref().drvdata_borrow::<Kept<T::Data>>() };
+        (dev, kept)
+    }
+
+    /// Has the driver look at the other end's state.
+    ///
+    /// # Safety
+    ///
+    /// The xenwatch thread's to call, with a registered [`Prompt`].
+    unsafe extern "C" fn prompt_callback(
+        watch: *mut xen_sys::xenbus_watch,
+        _path: *const kernel::ffi::c_char,
+        _token: *const kernel::ffi::c_char,
+    ) {
+        // SAFETY: By this file's invariants the device is bound until this call has returned.
+        let (dev, kept) = unsafe { Self::bound(Prompt::device(watch)) };
+        T::otherend_changed(dev, &kept.data, dev.otherend_state());
     }
 
     extern "C" fn otherend_changed_callback(
@@ -192,26 +236,115 @@ impl<T: Driver> Adapter<T> {
         state: xen_sys::xenbus_state,
     ) {
         // SAFETY: By this file's invariants the device is bound until this call has returned.
-        let dev = unsafe { &*dev.cast::<Device<device::BoundInternal>>() };
-        // SAFETY: By this file's invariants `probe` has stored a `T::Data`, still there.
-        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
-        T::otherend_changed(dev, data, state);
+        let (dev, kept) = unsafe { Self::bound(dev) };
+        T::otherend_changed(dev, &kept.data, state);
     }
 
     extern "C" fn resume_callback(dev: *mut xen_sys::xenbus_device) -> c_int {
         // SAFETY: xenbus resumes bound devices only, in the xenwatch thread with user space frozen, so nobody unbinds it.
-        let dev = unsafe { &*dev.cast::<Device<device::BoundInternal>>() };
-        // SAFETY: As above: `probe` has stored a `T::Data`, still there.
-        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
-        from_result(|| T::resume(dev, data).map(|()| 0))
+        let (dev, kept) = unsafe { Self::bound(dev) };
+        from_result(|| T::resume(dev, &kept.data).map(|()| 0))
     }
 
     extern "C" fn remove_callback(dev: *mut xen_sys::xenbus_device) {
         // SAFETY: xenbus calls `remove` for a device that `probe` has accepted, while it is still bound.
-        let dev = unsafe { &*dev.cast::<Device<device::BoundInternal>>() };
-        // SAFETY: `probe` has stored a `T::Data`; it is dropped after `remove`.
-        let data = unsafe { dev.as_ref().drvdata_borrow::<T::Data>() };
-        T::unbind(dev, data);
+        let (dev, kept) = unsafe { Self::bound(dev) };
+        kept.prompt.unregister();
+        T::unbind(dev, &kept.data);
+    }
+}
+
+/// What the driver core keeps for a bound device.
+pub(crate) struct Kept<D> {
+    data: D,
+    prompt: Prompt,
+}
+
+/// A node below a device's directory. Whoever writes it has the driver look at the other end's state again, in the xenwatch thread.
+const LOOK_AGAIN: &CStr = c"look-again";
+
+/// What the xenwatch thread calls.
+type WatchCallback = unsafe extern "C" fn(
+    *mut xen_sys::xenbus_watch,
+    *const kernel::ffi::c_char,
+    *const kernel::ffi::c_char,
+);
+
+/// A watch on the node [`LOOK_AGAIN`].
+///
+/// # Invariants
+///
+/// `watch` is on xenbus's list from a successful [`Self::register`] to [`Self::unregister`], and is not dropped in between.
+struct Prompt {
+    watch: Pin<KBox<Watch>>,
+    registered: Atomic<bool>,
+}
+
+#[repr(C)]
+struct Watch {
+    raw: Opaque<xen_sys::xenbus_watch>,
+    /// What `raw.node` points to.
+    node: CString,
+    dev: *mut xen_sys::xenbus_device,
+}
+
+// SAFETY: The device may be used from any thread; the watch is xenbus's, which locks it.
+unsafe impl Send for Watch {}
+// SAFETY: As above.
+unsafe impl Sync for Watch {}
+
+impl Prompt {
+    /// A watch that is not registered.
+    fn new<Ctx: device::DeviceContext>(dev: &Device<Ctx>, callback: WatchCallback) -> Result<Self> {
+        // SAFETY: The path is a string that does not change.
+        let dir = unsafe { CStr::from_char_ptr(dev.nodename()) };
+        let node = CString::try_from_fmt(fmt!(
+            "{}/{}",
+            dir.to_str().map_err(|_| EINVAL)?,
+            LOOK_AGAIN.to_str().map_err(|_| EINVAL)?
+        ))?;
+        let raw = xen_sys::xenbus_watch {
+            node: node.as_char_ptr(),
+            callback: Some(callback),
+            ..Default::default()
+        };
+        Ok(Self {
+            watch: KBox::pin(
+                Watch {
+                    raw: Opaque::new(raw),
+                    node,
+                    dev: dev.raw(),
+                },
+                GFP_KERNEL,
+            )?,
+            registered: Atomic::new(false),
+        })
+    }
+
+    /// Calls the callback from now on, and once at the beginning.
+    fn register(&self) -> Result {
+        // SAFETY: The watch is filled in, pinned, and not on the list; `unregister` takes it off again.
+        to_result(unsafe { xen_sys::register_xenbus_watch(self.watch.raw.get()) })?;
+        self.registered.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// The callback does not run any more once this has returned, unless it is the caller.
+    fn unregister(&self) {
+        if self.registered.xchg(false, Relaxed) {
+            // SAFETY: The watch is on the list.
+            unsafe { xen_sys::unregister_xenbus_watch(self.watch.raw.get()) };
+        }
+    }
+
+    /// The device of a callback's watch.
+    ///
+    /// # Safety
+    ///
+    /// `watch` is that of a `Prompt`.
+    unsafe fn device(watch: *mut xen_sys::xenbus_watch) -> *mut xen_sys::xenbus_device {
+        // SAFETY: By the caller it is the first field of a `Watch`.
+        unsafe { (*watch.cast::<Watch>()).dev }
     }
 }
 
@@ -497,6 +630,19 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
             }
         }
         Err(EAGAIN)
+    }
+}
+
+impl<Ctx: device::DeviceContext> Device<Ctx> {
+    /// Has `otherend_changed` called soon, in the xenwatch thread. May be called from anywhere that may sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write_all`].
+    pub(crate) fn look_again(&self) -> Result {
+        let value = CString::try_from_fmt(fmt!("1"))?;
+        let node = CString::try_from(LOOK_AGAIN)?;
+        self.write_all(&[(node, value)])
     }
 }
 

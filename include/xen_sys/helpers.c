@@ -74,6 +74,15 @@ int xen_sys_evtchn_close(evtchn_port_t port)
 	return HYPERVISOR_event_channel_op(EVTCHNOP_close, &op);
 }
 
+int xen_sys_evtchn_status(evtchn_port_t port, u32 *status)
+{
+	struct evtchn_status op = { .dom = DOMID_SELF, .port = port };
+	int err = HYPERVISOR_event_channel_op(EVTCHNOP_status, &op);
+
+	*status = op.status;
+	return err;
+}
+
 struct xenbus_transaction xen_sys_xbt_nil(void)
 {
 	return XBT_NIL;

@@ -2,6 +2,7 @@
 //! What must not matter, or not for long: clients, backends and devices that go away in the middle of it.
 
 use crate::backend::Backend;
+use crate::backend::Output;
 use crate::bench::Bench;
 use crate::bench::LONG;
 use crate::bench::SHORT;
@@ -10,6 +11,7 @@ use crate::bench::wait_until;
 use crate::link::Job;
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 
 /// Exit status of the test program when its device has gone.
@@ -55,9 +57,13 @@ fn restart(bench: &mut Bench<'_>, kill: bool) -> Result<()> {
     } else {
         backend.stop(bench.machine)?;
     }
-    // A backend that was killed is only missed when a request times out, so few flips get through until then.
-    let without = flips(bench, job)? + if kill { 3 } else { 30 };
+    let without = flips(bench, job)? + 30;
     wait_flips(bench, job, without).context("without a backend")?;
+    come_back(bench, job, output)
+}
+
+/// Start a backend again under a client that flips, and see that it goes on, and that the next one can show something.
+fn come_back(bench: &mut Bench<'_>, job: Job, output: Output) -> Result<()> {
     *bench.backend = Some(Backend::start(bench.machine, output)?);
     let connected = "connected, ";
     wait_until("a new connection", LONG, || {
@@ -72,6 +78,49 @@ fn restart(bench: &mut Bench<'_>, kill: bool) -> Result<()> {
     wait_flips(bench, job, with + 60).context("with the backend back")?;
     bench.end(job).context("the client that went on")?;
     shows_a_card(bench)
+}
+
+/// How often a frontend may connect to a backend that comes and goes, in a window of [`FLAPPING_WINDOW`] seconds.
+const FLAPPING_CONNECTS: u64 = 4;
+const FLAPPING_WINDOW: u64 = 10;
+
+/// A backend that only pretends, thirty times: it waits for the frontend's rings, and goes as soon as they are there.
+const FLAPPING: &str = "published=0; start=$(date +%s); \
+     for cycle in $(seq 30); do \
+         xenstore-write $back 2; \
+         for try in $(seq 10); do \
+             [ \"$(xenstore-read $front)\" = 3 ] && { published=$((published + 1)); break; }; \
+             sleep 0.05; \
+         done; \
+         xenstore-write $back 5; \
+         for try in $(seq 100); do [ \"$(xenstore-read $front)\" = 3 ] || break; sleep 0.05; done; \
+     done; \
+     echo \"$published $(($(date +%s) - start))\"";
+
+/// A backend that comes and goes all the time keeps the guest from nothing; when it comes to stay it is used.
+pub fn backend_flapping(bench: &mut Bench<'_>) -> Result<()> {
+    let connector = bench.connector(0)?;
+    let job = bench.show(&format!(
+        "flip-forever --survive --via atomic --connector {}",
+        connector.name
+    ))?;
+    let backend = bench.backend.take().context("no backend runs")?;
+    let output = backend.output();
+    backend.stop(bench.machine)?;
+    let id = bench.guest.id;
+    let said = bench.machine.dom0(&format!(
+        "front=/local/domain/{id}/device/vdispl/0/state; back=/local/domain/0/backend/vdispl/{id}/0/state; {FLAPPING}"
+    ))?;
+    let mut figures = said.split_whitespace().map(str::parse::<u64>);
+    let (Some(Ok(published)), Some(Ok(seconds))) = (figures.next(), figures.next()) else {
+        bail!("the pretended backend said: {said}");
+    };
+    let most = FLAPPING_CONNECTS * ((seconds + 1) / FLAPPING_WINDOW + 1);
+    ensure!(
+        (1..=most).contains(&published),
+        "the frontend connected {published} times in {seconds} s, at most {most} are expected, and 1 at least"
+    );
+    come_back(bench, job, output)
 }
 
 /// The driver is unbound while a client flips, and bound again.

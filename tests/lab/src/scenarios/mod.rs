@@ -173,6 +173,7 @@ pub const SCENARIOS: &[Scenario] = &[
         SMALL,
         faults::backend_killed,
     ),
+    check("backend-flapping", SMALL, faults::backend_flapping),
     full("flips-10000", SMALL, flips::many),
     full("modes-off-on-200", SMALL, power::many_modes),
     full("buffers-2000", SMALL, errors::many_buffers),
