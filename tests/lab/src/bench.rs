@@ -57,6 +57,17 @@ pub struct Setting {
     pub connectors: &'static [Connector],
 }
 
+impl Setting {
+    /// Size of a picture of the smallest connector, in bytes.
+    pub fn frame(&self) -> u64 {
+        self.connectors
+            .iter()
+            .map(|connector| u64::from(connector.width) * u64::from(connector.height) * 4)
+            .min()
+            .unwrap_or(0)
+    }
+}
+
 /// How to load the driver under test.
 pub struct Driver {
     command: String,

@@ -360,7 +360,7 @@ fn cast(
     let backend = Backend::start(machine, setting.output)?;
     let name = format!("{kind}-guest");
     let booted = boot_guest(machine, driver, kind, &name, setting.connectors).and_then(|guest| {
-        let accounts = Accounts::count(machine, &guest)?;
+        let accounts = Accounts::count(machine, &guest, setting.frame())?;
         Ok((guest, accounts))
     });
     let console = machine.share().join(format!("console/guest-{name}.log"));

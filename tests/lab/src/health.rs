@@ -43,10 +43,6 @@ const COMPLAINTS: &[&str] = &[
     "grant_table.c",
 ];
 
-/// How much memory a guest may miss after a scenario, in KiB: what a kernel takes when something is done for the first time. Less than
-/// a frame of 1024x768.
-const MEMORY_SLACK: u64 = 2 * 1024;
-
 /// Has a guest's kernel give back what it can, and tell of its memory. The pages that each processor keeps to itself are free too, but not
 /// in meminfo.
 const MEMORY: &str = "echo 3 >/proc/sys/vm/drop_caches; cat /proc/meminfo; \
@@ -121,19 +117,23 @@ pub struct Accounts {
     /// Pages of the guest that other domains have mapped, as Xen counts them.
     mapped_grants: usize,
     memory: Memory,
+    /// Size of the smallest picture, in bytes.
+    frame: u64,
 }
 
 impl Accounts {
-    /// Count now.
+    /// Count now. What a kernel keeps of things that it does for the first time comes to 1 MiB at most, as seen so far; what is tolerated
+    /// is two thirds of a `frame`, in bytes, so that none can be lost unnoticed.
     ///
     /// # Errors
     ///
     /// When Xen or the guest does not answer.
-    pub fn count(machine: &mut Machine, guest: &Guest) -> Result<Self> {
+    pub fn count(machine: &mut Machine, guest: &Guest, frame: u64) -> Result<Self> {
         let text = guest.run_ok(machine, MEMORY, Duration::from_secs(60))?;
         Ok(Self {
             mapped_grants: mapped_grants(machine, guest.id)?,
             memory: Memory::parse(text)?,
+            frame,
         })
     }
 
@@ -146,10 +146,10 @@ impl Accounts {
         std::fs::write(dir.join("meminfo-before"), &self.memory.text)?;
         let end = Instant::now() + SETTLE;
         loop {
-            let now = Self::count(machine, guest)?;
+            let now = Self::count(machine, guest, self.frame)?;
             std::fs::write(dir.join("meminfo-after"), &now.memory.text)?;
             let grants_back = now.mapped_grants <= self.mapped_grants;
-            let memory_back = now.memory.used <= self.memory.used + MEMORY_SLACK;
+            let memory_back = now.memory.used <= self.memory.used + self.frame * 2 / 3 / 1024;
             if grants_back && memory_back {
                 return Ok(now);
             }

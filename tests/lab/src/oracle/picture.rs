@@ -6,6 +6,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufReader;
 use std::io::BufWriter;
@@ -94,12 +95,17 @@ impl Picture {
         format!("{:08x}", crc32fast::hash(&self.rgb))
     }
 
-    /// How many pixels have another colour than this.
-    pub fn pixels_other_than(&self, colour: [u8; 3]) -> usize {
+    /// How many pixels have this colour.
+    pub fn pixels_of(&self, colour: [u8; 3]) -> usize {
         self.rgb
             .chunks_exact(3)
-            .filter(|pixel| **pixel != colour)
+            .filter(|pixel| **pixel == colour)
             .count()
+    }
+
+    /// How many different colours it has.
+    pub fn colours(&self) -> usize {
+        self.rgb.chunks_exact(3).collect::<HashSet<_>>().len()
     }
 
     /// Compare with what is expected, each channel within `tolerance`.

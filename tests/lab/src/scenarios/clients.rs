@@ -115,19 +115,54 @@ pub fn drm_info(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// kmscube. It ends when its standard input can be read, the end of a file included: so that is a pipe that nobody writes to.
-pub const KMSCUBE: &str =
-    "[ -p /tmp/silence ] || mkfifo /tmp/silence; exec kmscube -D /dev/dri/card0 <>/tmp/silence";
+/// Mesa is not to keep compiled shaders in files, which are memory here.
+pub const KMSCUBE: &str = "export MESA_SHADER_CACHE_DISABLE=true; [ -p /tmp/silence ] || mkfifo /tmp/silence; \
+     exec kmscube -D /dev/dri/card0 <>/tmp/silence";
 
-/// kmscube draws 200 frames.
+/// What kmscube fills the picture with before it draws the cube: half of each colour, rounded either way.
+const KMSCUBE_GREY: std::ops::RangeInclusive<u8> = 127..=128;
+
+/// Frames that kmscube draws.
+const KMSCUBE_FRAMES: u64 = 200;
+
+/// kmscube draws 200 frames: a cube of many colours in the middle of grey.
 pub fn kmscube(bench: &mut Bench<'_>) -> Result<()> {
     let name = bench.guest.config.name.clone();
+    let connector = bench.connector(0)?;
     let before = flips(bench, &name)?;
-    let said = bench.sh(&format!("{KMSCUBE} -c 200 2>&1"))?;
-    std::fs::write(bench.out.join("kmscube.log"), &said)?;
+    let job = bench.guest.spawn(
+        bench.machine,
+        &format!("{KMSCUBE} -c {KMSCUBE_FRAMES} 2>&1"),
+    )?;
+    wait_until("half of kmscube's frames", LONG, || {
+        Ok(flips(bench, &name)? >= before + KMSCUBE_FRAMES / 2)
+    })?;
+    let picture = bench.picture(&name, connector)?;
+    picture.write(&bench.out.join("kmscube.png"))?;
+    let ended = bench.machine.link.wait(job, LONG)?;
+    std::fs::write(bench.out.join("kmscube.log"), ended.stdout + &ended.stderr)?;
+    ensure!(ended.status == 0, "kmscube ended with {}", ended.status);
     let shown = flips(bench, &name)? - before;
+    // The first frame comes with the mode.
     ensure!(
-        shown >= 199,
+        shown >= KMSCUBE_FRAMES - 1,
         "kmscube ended well but the backend saw {shown} flips"
+    );
+    let is_grey = |pixel: [u8; 3]| pixel.iter().all(|value| KMSCUBE_GREY.contains(value));
+    let (right, bottom) = (picture.width - 1, picture.height - 1);
+    for (x, y) in [(0, 0), (right, 0), (0, bottom), (right, bottom)] {
+        let pixel = picture.pixel(x, y);
+        ensure!(
+            is_grey(pixel),
+            "the corner at {x}, {y} of kmscube's picture has the colour {pixel:?}"
+        );
+    }
+    let middle = picture.pixel(picture.width / 2, picture.height / 2);
+    ensure!(!is_grey(middle), "there is no cube in kmscube's picture");
+    let colours = picture.colours();
+    ensure!(
+        colours > 100,
+        "kmscube's picture has only {colours} colours"
     );
     Ok(())
 }
@@ -148,11 +183,18 @@ pub fn weston(bench: &mut Bench<'_>) -> Result<()> {
     })?;
     let connector = bench.connector(0)?;
     let picture = bench.picture(&name, connector)?;
-    let background = picture.pixel(picture.width / 2, picture.height - 2);
-    let others = picture.pixels_other_than(background);
+    picture.write(&bench.out.join("weston.png"))?;
+    // The client draws a white frame with a green ball in it.
+    let (white, green) = (picture.pixels_of([255; 3]), picture.pixels_of([0, 255, 0]));
     ensure!(
-        others > 10_000,
-        "weston's screen is empty but for {others} pixels"
+        white > 5_000 && green > 100,
+        "weston's client is not in the picture: {white} white pixels, {green} green ones"
+    );
+    // The panel and the desktop, which is an image.
+    let colours = picture.colours();
+    ensure!(
+        colours > 20,
+        "weston's desktop is not in the picture, which has only {colours} colours"
     );
     bench.machine.link.signal(client, 15)?;
     bench.machine.link.wait(client, SHORT)?;

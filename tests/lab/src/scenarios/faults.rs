@@ -84,9 +84,9 @@ fn come_back(bench: &mut Bench<'_>, job: Job, output: Output) -> Result<()> {
 const FLAPPING_CONNECTS: u64 = 4;
 const FLAPPING_WINDOW: u64 = 10;
 
-/// A backend that only pretends, thirty times: it waits for the frontend's rings, and goes as soon as they are there.
+/// A backend that only pretends, twelve times: it waits for the frontend's rings, and goes as soon as they are there.
 const FLAPPING: &str = "published=0; start=$(date +%s); \
-     for cycle in $(seq 30); do \
+     for cycle in $(seq 12); do \
          xenstore-write $back 2; \
          for try in $(seq 10); do \
              [ \"$(xenstore-read $front)\" = 3 ] && { published=$((published + 1)); break; }; \

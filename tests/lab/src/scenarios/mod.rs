@@ -162,6 +162,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("errors", SMALL, errors::table),
     check("buffers", SMALL, errors::buffers),
     check("vgem", SMALL, sharing::vgem),
+    check("kmscube", SMALL, clients::kmscube),
     check("client-killed-while-flipping", SMALL, faults::client_killed),
     check(
         "backend-restarted-while-flipping",
@@ -188,9 +189,8 @@ pub const SCENARIOS: &[Scenario] = &[
     check("screen-console", SCREEN, clients::console),
     check("modetest", SCREEN, clients::modetest),
     check("drm-info", SCREEN, clients::drm_info),
-    full("kmscube", SCREEN, clients::kmscube),
-    full("weston", SCREEN, clients::weston),
-    full(
+    check("weston", SCREEN, clients::weston),
+    check(
         "screen-card-1920x1080",
         LARGE_SCREEN,
         cards::xrgb_on_the_first_head,
