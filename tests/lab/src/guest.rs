@@ -218,7 +218,7 @@ fn xl_cfg(config: &Config) -> String {
          vcpus = 1\n\
          kernel = \"/lab/guest/vmlinuz\"\n\
          ramdisk = \"/lab/guest/initramfs\"\n\
-         extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
+         extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 mitigations=off lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
          disk = [ 'phy:/dev/vdc,xvda,r', 'phy:/dev/vdb,xvdb,r' ]\n\
          {vdispl}\
          on_poweroff = \"destroy\"\n\

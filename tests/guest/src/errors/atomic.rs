@@ -262,17 +262,10 @@ pub const ATOMIC: Table = Table {
             |b| b.place(|place| (place.source, place.target) = (b.half(), b.half())),
         ),
         row(
-            "part of the framebuffer",
-            Own,
-            EINVAL,
-            "no panning: source, framebuffer and mode are of one size",
-            |b| b.place(|place| place.fb = b.large.id()),
-        ),
-        row(
             "panning",
             Own,
             EINVAL,
-            "no panning: source, framebuffer and mode are of one size",
+            "no panning: a head shows the top left part of a framebuffer",
             |b| {
                 b.place(|place| {
                     place.fb = b.large.id();

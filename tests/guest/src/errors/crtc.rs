@@ -171,17 +171,10 @@ pub const SETCRTC: Table = Table {
             },
         ),
         row(
-            "framebuffer larger than the mode",
-            Own,
-            EINVAL,
-            "no panning: source, framebuffer and mode are of one size",
-            |b| b.set_crtc(|set| set.fb = b.large.id()),
-        ),
-        row(
             "panning",
             Own,
             EINVAL,
-            "no panning: source, framebuffer and mode are of one size",
+            "no panning: a head shows the top left part of a framebuffer",
             |b| {
                 b.set_crtc(|set| {
                     set.fb = b.large.id();
@@ -272,13 +265,6 @@ pub const PAGE_FLIP: Table = Table {
             |b| b.page_flip(|flip| flip.fb_id = b.small.id()),
         ),
         row(
-            "larger framebuffer",
-            Own,
-            EINVAL,
-            "no panning: source, framebuffer and mode are of one size",
-            |b| b.page_flip(|flip| flip.fb_id = b.large.id()),
-        ),
-        row(
             "framebuffer of another format",
             When(|b| b.other_format.is_some()),
             EINVAL,
@@ -361,7 +347,7 @@ pub const SETPLANE: Table = Table {
             "panning",
             Own,
             EINVAL,
-            "no panning: source, framebuffer and mode are of one size",
+            "no panning: a head shows the top left part of a framebuffer",
             |b| {
                 b.set_plane(|set| {
                     set.placement.fb = b.large.id();
