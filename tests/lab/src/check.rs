@@ -182,7 +182,7 @@ fn host_tests() -> Result<()> {
 }
 
 /// Seconds for each fuzz target: enough to find what a careless change breaks, not to search.
-const FUZZ_SECONDS: &str = "5";
+const FUZZ_SECONDS: &str = "3";
 
 fn fuzz() -> Result<()> {
     let step = Step::new("fuzzing the protocol code");

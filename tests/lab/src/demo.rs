@@ -161,16 +161,12 @@ impl Show<'_> {
 
     fn counters(&mut self) -> Result<Counters> {
         let figures = self.backend.figures(self.machine)?;
-        let list = self.machine.dom0("xl list")?;
-        let time = |id: u32| -> Result<f64> {
-            let line = list
-                .lines()
-                .find(|line| line.split_whitespace().nth(1) == Some(&id.to_string()))
-                .context("xl list lacks a domain")?;
-            line.split_whitespace()
-                .last()
-                .and_then(|time| time.parse().ok())
-                .context("xl list shows no time")
+        let times = self.machine.domains()?;
+        let time = |id| {
+            times
+                .get(&id)
+                .copied()
+                .with_context(|| format!("xl list lacks the domain {id}"))
         };
         Ok(Counters {
             at: Instant::now(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Guests.
 
+use crate::kernel::VMLINUX_IN_DOM0;
 use crate::link::Domain;
 use crate::link::Ended;
 use crate::link::Job;
@@ -84,7 +85,10 @@ impl Guest {
         let guest = Self { config, id };
         let end = Instant::now() + BOOT_TIME;
         loop {
-            let agent = machine.dom0(&format!("xenstore-read /local/domain/{id}/data/lab/agent 2>/dev/null || xl domname {id} || echo gone"))?;
+            // Each process costs Dom0 a tenth of a second or more, and it has the guest's disk to serve.
+            let agent = machine.dom0(&format!(
+                "xenstore-read /local/domain/{id}/data/lab/agent 2>/dev/null || xenstore-read /local/domain/{id}/domid || echo gone"
+            ))?;
             match agent.trim() {
                 "ready" => return Ok(guest),
                 "gone" => bail!(
@@ -99,7 +103,7 @@ impl Guest {
                         guest.console_tail(machine)
                     )
                 }
-                _ => std::thread::sleep(Duration::from_millis(300)),
+                _ => std::thread::sleep(Duration::from_millis(500)),
             }
         }
     }
@@ -216,9 +220,9 @@ fn xl_cfg(config: &Config) -> String {
          {tsc}\
          memory = {memory}\n\
          vcpus = 1\n\
-         kernel = \"/lab/guest/vmlinuz\"\n\
+         kernel = \"{VMLINUX_IN_DOM0}\"\n\
          ramdisk = \"/lab/guest/initramfs\"\n\
-         extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 mitigations=off lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
+         extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
          disk = [ 'phy:/dev/vdc,xvda,r', 'phy:/dev/vdb,xvdb,r' ]\n\
          {vdispl}\
          on_poweroff = \"destroy\"\n\

@@ -10,14 +10,17 @@ use crate::paths::outside;
 use crate::paths::program;
 use crate::paths::repo;
 use crate::process::last_lines;
+use crate::process::output;
 use crate::progress::Step;
 use crate::qemu::Parts;
 use crate::qemu::Qemu;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -90,7 +93,6 @@ impl Machine {
             &payload,
             &share.join("guest/initramfs"),
         )?;
-        std::fs::copy(kernel.image(), share.join("guest/vmlinuz"))?;
         std::fs::copy(
             program("xen-displ-backend"),
             share.join("bin/xen-displ-backend"),
@@ -142,11 +144,6 @@ impl Machine {
         &self.serial
     }
 
-    /// Whether the machine still runs.
-    pub fn runs(&mut self) -> bool {
-        self.qemu.runs()
-    }
-
     /// Run a command in Dom0 that must succeed.
     ///
     /// # Errors
@@ -155,6 +152,26 @@ impl Machine {
     pub fn dom0(&mut self, command: &str) -> Result<String> {
         self.link
             .run_ok(Domain::Zero, command, Duration::from_secs(60))
+    }
+
+    /// The domains there are, dying ones included, and the CPU time that each has used, in seconds.
+    ///
+    /// # Errors
+    ///
+    /// When `xl` fails, or lists something that it should not.
+    pub fn domains(&mut self) -> Result<HashMap<u32, f64>> {
+        let list = self.dom0("xl list")?;
+        list.lines()
+            .skip(1)
+            .map(|line| {
+                // A name may have no spaces, and a dying domain's is "(null)".
+                let mut words = line.split_whitespace();
+                let id = words.nth(1).and_then(|id| id.parse().ok());
+                let time = words.last().and_then(|time| time.parse().ok());
+                id.zip(time)
+                    .with_context(|| format!("xl list has the line: {line}"))
+            })
+            .collect()
     }
 
     /// Write what Dom0's display shows as a PNG.
@@ -191,7 +208,14 @@ fn make_initramfs(
     }
     for file in files {
         let name = file.file_name().context("a file without a name")?;
-        std::fs::copy(file, tree.join("payload").join(name)).with_context(|| outside(file))?;
+        // What is not there need not be loaded: debug information is most of a module.
+        output(
+            Command::new("strip")
+                .arg("--strip-debug")
+                .arg("-o")
+                .arg(tree.join("payload").join(name))
+                .arg(file),
+        )?;
     }
     let order = kernel.copy_modules(modules, &tree.join("modules"))?;
     std::fs::write(tree.join("order"), order.join("\n") + "\n")?;

@@ -190,7 +190,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("modetest", SCREEN, clients::modetest),
     check("drm-info", SCREEN, clients::drm_info),
     check("weston", SCREEN, clients::weston),
-    check(
+    full(
         "screen-card-1920x1080",
         LARGE_SCREEN,
         cards::xrgb_on_the_first_head,
