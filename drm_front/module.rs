@@ -42,7 +42,7 @@ impl kernel::Module for FrontModule {
         }
         if xenbus::driver_in_use(OTHER_DRIVER, module)? {
             pr_err!(
-                "drm_xen_front has the display: unload it (rmmod drm_xen_front), and blacklist it in /etc/modprobe.d\n"
+                "drm_xen_front has the display: blacklist it in /etc/modprobe.d, and start the guest anew\n"
             );
             return Err(EBUSY);
         }

@@ -163,6 +163,15 @@ impl Ending {
         self.grants.is_empty()
     }
 
+    /// Leaves what cannot be ended to the kernel's grant table code, which outlives this module: it tries again, ten entries a second,
+    /// and then frees the page.
+    pub(super) fn leave_to_kernel(mut self: KBox<Self>) {
+        while let Some(Grant { reference, page }) = self.grants.pop() {
+            // SAFETY: The entry is ours and live, `page` is what it names: both are given away, with the page's reference.
+            unsafe { xen_sys::gnttab_end_foreign_access(reference, page.into_raw()) };
+        }
+    }
+
     /// How many pages the peer still holds.
     pub(super) fn len(&self) -> usize {
         self.grants.len()

@@ -50,6 +50,13 @@ impl PageRef {
         Self(page)
     }
 
+    /// Gives the reference away.
+    pub(super) fn into_raw(self) -> *mut bindings::page {
+        let raw = self.0.as_ptr();
+        core::mem::forget(self);
+        raw
+    }
+
     /// The number under which the hypervisor and other domains know the page's frame.
     pub(crate) fn gfn(&self) -> usize {
         // SAFETY: By the invariant the page exists.

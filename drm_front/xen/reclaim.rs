@@ -8,7 +8,8 @@
 //!
 //! # Invariants
 //!
-//! The module's use count is one higher while the list is not empty.
+//! The module's use count is one higher while the list is not empty, but for what comes while the module goes, when its devices are
+//! unbound: that is left to the kernel's list at the end.
 
 use kernel::{
     bindings,
@@ -115,8 +116,7 @@ impl WorkItem for Worker {
 pub(super) fn adopt(ending: KBox<Ending>) {
     let mut state = STATE.lock();
     let Some(worker) = state.worker.clone() else {
-        // Nobody would ever try again: better the pages are lost than given away.
-        core::mem::forget(ending);
+        ending.leave_to_kernel();
         return;
     };
     if state.waiting.is_none() {
@@ -161,8 +161,13 @@ impl Reclaim {
 
 impl Drop for Reclaim {
     fn drop(&mut self) {
-        // The module is going, so nothing waits (see the invariants).
+        // The module is going: what waits now was given up when its devices were unbound just before.
         STATE.lock().worker = None;
         work::cancel(&self.0);
+        let mut queue = STATE.lock().waiting.take();
+        while let Some(mut ending) = queue {
+            queue = ending.next.take();
+            ending.leave_to_kernel();
+        }
     }
 }

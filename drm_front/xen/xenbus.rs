@@ -153,8 +153,8 @@ unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
 unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
     unsafe fn register(
         drv: &Opaque<Self::DriverType>,
-        name: &'static CStr,
-        module: &'static ThisModule,
+        _name: &'static CStr,
+        _module: &'static ThisModule,
     ) -> Result {
         // SAFETY: Nobody else knows `drv` before it is registered.
         let raw = unsafe { &mut *drv.get() };
@@ -167,9 +167,11 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
         raw.resume = Some(Self::resume_callback);
         raw.remove = Some(Self::remove_callback);
 
-        // SAFETY: `drv` is filled in, and pinned until `unregister`.
+        // Without an owner: xenbus would keep the module in use by every bound device, and it could never be unloaded. It need not be:
+        // `unregister` unbinds the devices, and who has one of them open keeps the module by other means.
+        // SAFETY: `drv` is filled in, and pinned until `unregister`, before which no code of the driver goes away.
         to_result(unsafe {
-            xen_sys::__xenbus_register_frontend(drv.get(), module.as_ptr(), name.as_char_ptr())
+            xen_sys::__xenbus_register_frontend(drv.get(), ptr::null_mut(), ptr::null())
         })
     }
 
