@@ -43,7 +43,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    fn in_xl_cfg(&self) -> String {
+    /// As `xl.cfg(5)` has it.
+    pub fn in_xl_cfg(&self) -> String {
         format!("{}:{}x{}", self.unique_id, self.width, self.height)
     }
 }
@@ -96,12 +97,26 @@ impl Driver {
         guest
             .run_ok(machine, &self.command, SHORT)
             .context("the driver cannot be loaded")?;
-        let wait = "for i in $(seq 300); do [ -e /dev/dri/card0 ] && exit; sleep 0.1; done; echo 'there is no /dev/dri/card0'; exit 1";
-        guest
-            .run_ok(machine, wait, SHORT)
-            .context("the driver made no display")?;
-        Ok(())
+        wait_for_display(machine, guest)
     }
+
+    /// The command line that loads it.
+    pub fn command(&self) -> &str {
+        &self.command
+    }
+}
+
+/// Wait until a driver has made a display.
+///
+/// # Errors
+///
+/// When none appears.
+pub fn wait_for_display(machine: &mut Machine, guest: &Guest) -> Result<()> {
+    let wait = "for i in $(seq 300); do [ -e /dev/dri/card0 ] && exit; sleep 0.1; done; echo 'there is no /dev/dri/card0'; exit 1";
+    guest
+        .run_ok(machine, wait, SHORT)
+        .context("the driver made no display")?;
+    Ok(())
 }
 
 fn insert_command(kernel: &Kernel, module: &Path) -> Result<String> {

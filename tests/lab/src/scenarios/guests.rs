@@ -8,6 +8,7 @@ use crate::bench::SHORT;
 use crate::bench::boot_guest;
 use crate::bench::wait_until;
 use crate::guest::Guest;
+use crate::health::Mark;
 use crate::link::Job;
 use anyhow::Context;
 use anyhow::Result;
@@ -64,9 +65,30 @@ pub fn destroyed(bench: &mut Bench<'_>) -> Result<()> {
     })
 }
 
+/// A guest shuts down under a client that flips: its kernel shuts its devices down and comes to its end. The guests' init knows nothing of
+/// `xl shutdown`, so it is the kernel that is told. (A PVH guest then halts, where a PV guest is gone.)
+pub fn shut_down(bench: &mut Bench<'_>) -> Result<()> {
+    let job = bench.show("flip-forever")?;
+    wait_flips(bench, job, 30)?;
+    bench
+        .guest
+        .spawn(bench.machine, "echo o >/proc/sysrq-trigger")?;
+    let console = bench.guest.console(bench.machine);
+    wait_until("the guest's end", SHORT, || {
+        Ok(Mark::default()
+            .since(&console)?
+            .contains("reboot: Power down"))
+    })
+}
+
 /// Destroy a guest and wait until nothing of it is left: a domain whose pages somebody has mapped stays as a nameless zombie.
 fn destroy(bench: &mut Bench<'_>, guest: &Guest) -> Result<()> {
     guest.destroy(bench.machine)?;
+    gone(bench, guest)
+}
+
+/// Wait until Xen has nothing of a guest any more.
+fn gone(bench: &mut Bench<'_>, guest: &Guest) -> Result<()> {
     wait_until("the end of the domain", SHORT, || {
         Ok(!bench.machine.domains()?.contains_key(&guest.id))
     })

@@ -7,6 +7,7 @@ mod errors;
 mod faults;
 mod flips;
 mod guests;
+mod module;
 mod power;
 mod sharing;
 
@@ -153,6 +154,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     check("two-heads", TWO_HEADS, cards::two_heads),
     check("two-heads-console", TWO_HEADS, clients::console),
+    last("module-other-driver", TWO_HEADS, module::other_driver),
     check("flips-legacy", SMALL, flips::legacy),
     check("flips-atomic-blocking", SMALL, flips::atomic_blocking),
     check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking),
@@ -180,6 +182,9 @@ pub const SCENARIOS: &[Scenario] = &[
     full("buffers-2000", SMALL, errors::many_buffers),
     check("two-guests", SMALL, guests::two_at_once),
     check("unbound-while-flipping", SMALL, faults::unbound),
+    check("module-in-use", SMALL, module::in_use),
+    check("module-without-backend", SMALL, module::without_backend),
+    check("detached-while-flipping", SMALL, faults::detached),
     last("destroyed-while-flipping", SMALL, guests::destroyed),
     check(
         "screen-card-1024x768",
@@ -190,6 +195,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("modetest", SCREEN, clients::modetest),
     check("drm-info", SCREEN, clients::drm_info),
     check("weston", SCREEN, clients::weston),
+    last("shut-down-while-flipping", SCREEN, guests::shut_down),
     full(
         "screen-card-1920x1080",
         LARGE_SCREEN,
