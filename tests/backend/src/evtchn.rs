@@ -134,7 +134,9 @@ impl Drop for Port {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         routes.remove(&self.local);
-        if let Err(error) = self.channels.control.unbind(self.local) {
+        // In this version of the crate the numbers of two ioctls are exchanged: what it calls `unbind` makes a new port, and this
+        // unbinds one.
+        if let Err(error) = self.channels.control.bind_unbound_port(self.local) {
             error!("cannot unbind port {}: {error}", self.local);
         }
     }
