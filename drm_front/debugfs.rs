@@ -80,8 +80,10 @@ fn rings(display: &Display, m: &SeqFile) {
             let (req, evt) = (&link.requests, &link.events);
             seq_print!(
                 m,
-                "connector {i}: in flight {} dead {} requests {} responses {} late {} abandoned {} unknown ids {} \
+                "connector {i}: ports bound {} {} in flight {} dead {} requests {} responses {} late {} abandoned {} unknown ids {} \
                  wrong operations {} bad producers {} full {}; events {} unknown kinds {} resyncs {}\n",
+                link.bound.0,
+                link.bound.1,
                 link.in_flight,
                 link.dead,
                 req.requests,

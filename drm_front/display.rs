@@ -90,7 +90,6 @@ use crate::{
         pgdir,
         work,
         xenbus::{
-            self,
             DeviceRef,
             DomId, //
         }, //
@@ -372,7 +371,7 @@ impl Display {
             warn_limited!(self, "the connection is given up: {why}\n");
             self.kill_session();
             connection.phase = Phase::Closing;
-            self.dev.switch_state(xenbus::CLOSED);
+            self.dev.closed();
         }
     }
 

@@ -61,7 +61,7 @@ const FLIP_SUSPICION: Delta = Delta::from_millis(SUSPICION as i64);
 pub(crate) enum Tick {
     /// No flip is late.
     Quiet,
-    /// A flip is late, as it is when the backend has died. Said once for each.
+    /// A flip is late, as it is when the backend has died. Said now and then.
     Late,
     /// A flip was given up.
     GivenUp,
@@ -80,8 +80,8 @@ struct FlipState {
     flip: Flip,
     event: Option<FlipEvent>,
     since: Instant<Monotonic>,
-    /// Whether [`Tick::Late`] was said of the flip under way.
-    late: bool,
+    /// When [`Tick::Late`] was last said of the flip under way, or it began.
+    looked: Instant<Monotonic>,
     /// The framebuffer that the backend shows, as it has said itself.
     screen: Option<FbCookie>,
     /// The framebuffer of a SET_CONFIG that is not answered.
@@ -122,7 +122,7 @@ impl Head {
                 flip: Flip::new(),
                 event: None,
                 since: Instant::now(),
-                late: false,
+                looked: Instant::now(),
                 screen: None,
                 asked: None,
                 reported: false,
@@ -238,7 +238,7 @@ impl Head {
             let before = core::mem::replace(&mut state.event, event);
             let begun = state.flip.begin(fb.cookie);
             state.since = Instant::now();
-            state.late = false;
+            state.looked = state.since;
             drop(state);
             drop(before);
             if begun.is_err() {
@@ -286,13 +286,15 @@ impl Head {
     pub(crate) fn tick(&self) -> Tick {
         let event = {
             let mut state = self.flip.lock();
-            let age = state.since.elapsed();
-            if state.flip.pending().is_none() || age <= FLIP_SUSPICION {
+            if state.flip.pending().is_none() {
                 return Tick::Quiet;
             }
-            if age <= FLIP_LIMIT {
-                let said = core::mem::replace(&mut state.late, true);
-                return if said { Tick::Quiet } else { Tick::Late };
+            if state.since.elapsed() <= FLIP_LIMIT {
+                if state.looked.elapsed() <= FLIP_SUSPICION {
+                    return Tick::Quiet;
+                }
+                state.looked = Instant::now();
+                return Tick::Late;
             }
             state.flip.timeout();
             state.event.take()

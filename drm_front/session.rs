@@ -352,6 +352,8 @@ pub(crate) struct LinkState {
     pub(crate) in_flight: usize,
     /// Whether the ring still works.
     pub(crate) dead: bool,
+    /// Whether the backend has the two ports bound.
+    pub(crate) bound: (bool, bool),
     /// The request ring's counters.
     pub(crate) requests: RingCounters,
     /// The event page's counters.
@@ -572,6 +574,7 @@ impl<S: Sink> Session<S> {
             LinkState {
                 in_flight: requests.ring.in_flight(),
                 dead: requests.ring.is_dead(),
+                bound: (link.requests.is_bound(), link.events.is_bound()),
                 requests: requests.ring.counters(),
                 events,
             }

@@ -12,6 +12,7 @@ use crate::health::Mark;
 use crate::link::Job;
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 
 /// The other guest's name.
 const OTHER: &str = "other";
@@ -74,11 +75,15 @@ pub fn shut_down(bench: &mut Bench<'_>) -> Result<()> {
         .guest
         .spawn(bench.machine, "echo o >/proc/sysrq-trigger")?;
     let console = bench.guest.console(bench.machine);
+    let said = || Mark::default().since(&console);
     wait_until("the guest's end", SHORT, || {
-        Ok(Mark::default()
-            .since(&console)?
-            .contains("reboot: Power down"))
-    })
+        Ok(said()?.contains("reboot: Power down"))
+    })?;
+    ensure!(
+        !said()?.contains("timeout closing device"),
+        "the shutdown had to give up waiting for the display"
+    );
+    Ok(())
 }
 
 /// Destroy a guest and wait until nothing of it is left: a domain whose pages somebody has mapped stays as a nameless zombie.
