@@ -434,6 +434,7 @@ impl Sink for Display {
                 "{head}: the backend refused PG_FLIP: errno {}\n",
                 errno.get()
             );
+            Self::schedule(this);
         }
     }
 

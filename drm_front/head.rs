@@ -57,6 +57,11 @@ const FLIP_LIMIT: Delta = Delta::from_millis(3_000);
 /// As for requests.
 const FLIP_SUSPICION: Delta = Delta::from_millis(SUSPICION as i64);
 
+/// How long, and how often, a refused flip is tried again. A backend that still works on a flip that was given up here refuses the next
+/// one, and without a further try the last picture would never be seen.
+const FLIP_AGAIN: Delta = Delta::from_millis(100);
+const FLIP_TRIES: u32 = 10;
+
 /// What a head's vertical blank has found.
 pub(crate) enum Tick {
     /// No flip is late.
@@ -82,6 +87,10 @@ struct FlipState {
     since: Instant<Monotonic>,
     /// When [`Tick::Late`] was last said of the flip under way, or it began.
     looked: Instant<Monotonic>,
+    /// Whether the last flip was refused, so that something older is on the screen.
+    stale: bool,
+    /// How often it was tried again.
+    tries: u32,
     /// The framebuffer that the backend shows, as it has said itself.
     screen: Option<FbCookie>,
     /// The framebuffer of a SET_CONFIG that is not answered.
@@ -123,6 +132,8 @@ impl Head {
                 event: None,
                 since: Instant::now(),
                 looked: Instant::now(),
+                stale: false,
+                tries: 0,
                 screen: None,
                 asked: None,
                 reported: false,
@@ -239,6 +250,8 @@ impl Head {
             let begun = state.flip.begin(fb.cookie);
             state.since = Instant::now();
             state.looked = state.since;
+            state.stale = false;
+            state.tries = 0;
             drop(state);
             drop(before);
             if begun.is_err() {
@@ -273,6 +286,7 @@ impl Head {
         let (refused, event) = {
             let mut state = self.flip.lock();
             if state.flip.fail(fb) {
+                state.stale = true;
                 (true, state.event.take())
             } else {
                 (false, None)
@@ -280,6 +294,36 @@ impl Head {
         };
         drop(event);
         refused
+    }
+
+    /// Tries a refused flip again, with the framebuffer that is to be shown now. Tells whether to come again.
+    pub(crate) fn flip_again(&self, session: &DisplaySession) -> bool {
+        let shown = self.shown.lock();
+        let Some(fb) = shown
+            .fb
+            .as_ref()
+            .filter(|_| shown.told == session.generation)
+        else {
+            return false;
+        };
+        {
+            let mut state = self.flip.lock();
+            if !state.stale || state.tries >= FLIP_TRIES {
+                return false;
+            }
+            if state.since.elapsed() <= FLIP_AGAIN || state.flip.begin(fb.cookie).is_err() {
+                return true;
+            }
+            state.stale = false;
+            state.tries = state.tries.saturating_add(1);
+            state.since = Instant::now();
+            state.looked = state.since;
+        }
+        let sent = session.flip(self.index, fb.cookie).is_ok();
+        if !sent {
+            self.flip_refused(fb.cookie);
+        }
+        !sent
     }
 
     /// A frame's time has passed. In interrupt context.

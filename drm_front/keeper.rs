@@ -103,6 +103,7 @@ fn replay(this: &Display, session: &DisplaySession) -> bool {
     }
     for head in &this.heads {
         again |= !head.replay(session);
+        again |= head.flip_again(session);
     }
     again
 }
