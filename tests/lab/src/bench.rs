@@ -12,6 +12,7 @@ use crate::link::Job;
 use crate::link::tail;
 use crate::machine::Ingredients;
 use crate::machine::Machine;
+use crate::oracle::card::Card;
 use crate::oracle::card::card;
 use crate::oracle::picture::Picture;
 use anyhow::Context;
@@ -220,6 +221,16 @@ impl Bench<'_> {
         self.judge("(held)", ended)
     }
 
+    /// Whether the guest has a display.
+    ///
+    /// # Errors
+    ///
+    /// When the guest does not answer.
+    pub fn has_display(&mut self) -> Result<bool> {
+        let listed = self.guest.run(self.machine, "ls /dev/dri/card*", SHORT)?;
+        Ok(listed.status == 0)
+    }
+
     /// The running backend.
     ///
     /// # Errors
@@ -272,9 +283,27 @@ impl Bench<'_> {
     ) -> Result<()> {
         let expected = card(connector.width, connector.height, variant, format)?;
         let stem = format!("{guest}-{}-{format}-{variant}", connector.unique_id);
-        let diff = self.out.join(format!("{stem}-diff.png"));
         // Dom0's display follows a flip a little later.
-        let end = Instant::now() + Duration::from_secs(10);
+        let at_most = Duration::from_secs(10);
+        self.expect_picture(guest, connector, &expected, &stem, at_most)
+            .with_context(|| format!("card {variant} in {format} on {}", connector.unique_id))
+    }
+
+    /// Check that a guest's connector shows a picture, before `at_most` has passed.
+    ///
+    /// # Errors
+    ///
+    /// When it shows another picture; the picture and its differences are kept in files whose names begin with `stem`.
+    pub fn expect_picture(
+        &mut self,
+        guest: &str,
+        connector: Connector,
+        expected: &Card,
+        stem: &str,
+        at_most: Duration,
+    ) -> Result<()> {
+        let diff = self.out.join(format!("{stem}-diff.png"));
+        let end = Instant::now() + at_most;
         loop {
             let picture = self.picture(guest, connector)?;
             match picture.compare(&expected.picture, expected.tolerance, &diff) {
@@ -289,9 +318,7 @@ impl Bench<'_> {
                     expected
                         .picture
                         .write(&self.out.join(format!("{stem}-expected.png")))?;
-                    return Err(error).with_context(|| {
-                        format!("card {variant} in {format} on {}", connector.unique_id)
-                    });
+                    return Err(error);
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(300)),
             }

@@ -143,7 +143,12 @@ impl Link {
     ///
     /// When the agent does not answer or cannot.
     pub fn poll(&mut self, job: Job) -> Result<Option<Ended>> {
-        let at_most = u64::try_from(WAIT_SLICE.as_millis())?;
+        self.poll_for(job, WAIT_SLICE)
+    }
+
+    /// The same, waiting for so long at most.
+    fn poll_for(&mut self, job: Job, at_most: Duration) -> Result<Option<Ended>> {
+        let at_most = u64::try_from(at_most.as_millis())?;
         match self.ask(
             job.domain,
             Request::Wait {
@@ -230,7 +235,7 @@ impl Link {
             if said.contains(text) {
                 return Ok(said);
             }
-            if let Some(ended) = self.poll_now(job)? {
+            if let Some(ended) = self.poll_for(job, Duration::ZERO)? {
                 if ended.stdout.contains(text) {
                     return Ok(ended.stdout);
                 }
@@ -268,7 +273,7 @@ impl Link {
             if said.lines().filter(|line| line.contains(text)).count() >= count {
                 return Ok(());
             }
-            if let Some(ended) = self.poll_now(job).map_err(Err)? {
+            if let Some(ended) = self.poll_for(job, Duration::ZERO).map_err(Err)? {
                 return Err(Ok(ended));
             }
             if Instant::now() >= end {
@@ -278,28 +283,6 @@ impl Link {
                 )));
             }
             std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    fn poll_now(&mut self, job: Job) -> Result<Option<Ended>> {
-        match self.ask(
-            job.domain,
-            Request::Wait {
-                job: job.number,
-                at_most: 0,
-            },
-        )? {
-            Reply::Running => Ok(None),
-            Reply::Exited {
-                status,
-                stdout,
-                stderr,
-            } => Ok(Some(Ended {
-                status,
-                stdout,
-                stderr,
-            })),
-            other => bail!("{:?} answered {other:?}", job.domain),
         }
     }
 

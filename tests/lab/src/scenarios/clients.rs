@@ -6,6 +6,7 @@ use crate::bench::Connector;
 use crate::bench::LONG;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
+use crate::oracle::card::Card;
 use crate::oracle::picture::Picture;
 use anyhow::Context;
 use anyhow::Result;
@@ -43,7 +44,7 @@ pub fn console(bench: &mut Bench<'_>) -> Result<()> {
     bench.sh(&format!("printf '{text}' >/dev/tty1"))?;
     let name = bench.guest.config.name.clone();
     for connector in connectors {
-        let expected = Picture::from_fn(connector.width, connector.height, |x, y| {
+        let picture = Picture::from_fn(connector.width, connector.height, |x, y| {
             let (column, row) = (x / CHARACTER.0, y / CHARACTER.1);
             if column < columns && row < rows && red(column, row) {
                 CONSOLE_RED
@@ -51,22 +52,15 @@ pub fn console(bench: &mut Bench<'_>) -> Result<()> {
                 [0; 3]
             }
         });
-        let diff = bench
-            .out
-            .join(format!("console-{}-diff.png", connector.unique_id));
-        let mut last = None;
-        let waited = wait_until("the console's pattern", Duration::from_secs(20), || {
-            let picture = bench.picture(&name, *connector)?;
-            let compared = picture.compare(&expected, 0, &diff);
-            let ok = compared.is_ok();
-            last = compared.err();
-            Ok(ok)
-        });
-        match (waited, last) {
-            (Err(_), Some(difference)) => Err(difference)
-                .with_context(|| format!("the console on {}", connector.unique_id))?,
-            (other, _) => other?,
-        }
+        let expected = Card {
+            picture,
+            tolerance: 0,
+        };
+        let stem = format!("console-{}", connector.unique_id);
+        let at_most = Duration::from_secs(20);
+        bench
+            .expect_picture(&name, *connector, &expected, &stem, at_most)
+            .with_context(|| format!("the console on {}", connector.unique_id))?;
     }
     bench.sh("printf '\\033[?25h\\033[?7h\\033[2J' >/dev/tty1; dmesg -n 7")?;
     Ok(())

@@ -150,13 +150,11 @@ pub fn detached(bench: &mut Bench<'_>) -> Result<()> {
     let id = bench.guest.id;
     bench.machine.dom0(&format!("xl vdispl-detach {id} 0"))?;
     expect_device_gone(bench, job)?;
-    wait_until("the end of the display", SHORT, || {
-        Ok(bench
-            .guest
-            .run(bench.machine, "ls /dev/dri/card*", SHORT)?
-            .status
-            != 0)
-    })?;
+    wait_until(
+        "the end of the display",
+        SHORT,
+        || Ok(!bench.has_display()?),
+    )?;
     let connector = connector.in_xl_cfg();
     bench.machine.dom0(&format!(
         "xl vdispl-attach {id} backend=0 be-alloc=0 connectors={connector}"

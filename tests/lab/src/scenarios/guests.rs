@@ -89,11 +89,6 @@ pub fn shut_down(bench: &mut Bench<'_>) -> Result<()> {
 /// Destroy a guest and wait until nothing of it is left: a domain whose pages somebody has mapped stays as a nameless zombie.
 fn destroy(bench: &mut Bench<'_>, guest: &Guest) -> Result<()> {
     guest.destroy(bench.machine)?;
-    gone(bench, guest)
-}
-
-/// Wait until Xen has nothing of a guest any more.
-fn gone(bench: &mut Bench<'_>, guest: &Guest) -> Result<()> {
     wait_until("the end of the domain", SHORT, || {
         Ok(!bench.machine.domains()?.contains_key(&guest.id))
     })
