@@ -201,9 +201,11 @@ fn xl_cfg(config: &Config) -> String {
         connectors,
         memory,
     } = config;
-    let tsc = match kind {
-        // Xen cannot emulate RDTSCP on an emulated SVM.
-        Kind::Pvh => "tsc_mode = \"native\"\n",
+    let for_kind = match kind {
+        // Xen cannot emulate RDTSCP on an emulated SVM. And QEMU's first processor must not run a PVH guest: whenever another processor
+        // restores x87 state, its thread reads, changes and writes back the first one's "hflags2" without a lock (for IGNNE), and the
+        // bit there that says that nested paging is on gets lost, or comes back. Xen then sees a triple fault.
+        Kind::Pvh => "tsc_mode = \"native\"\ncpus = \"1\"\n",
         Kind::Pv => "",
     };
     let vdispl = if connectors.is_empty() {
@@ -217,7 +219,7 @@ fn xl_cfg(config: &Config) -> String {
     format!(
         "name = \"{name}\"\n\
          type = \"{kind}\"\n\
-         {tsc}\
+         {for_kind}\
          memory = {memory}\n\
          vcpus = 1\n\
          kernel = \"{VMLINUX_IN_DOM0}\"\n\

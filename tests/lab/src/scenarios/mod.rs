@@ -182,9 +182,8 @@ pub const SCENARIOS: &[Scenario] = &[
     full("buffers-2000", SMALL, errors::many_buffers),
     check("two-guests", SMALL, guests::two_at_once),
     check("unbound-while-flipping", SMALL, faults::unbound),
-    // See Documentation/STATUS.md: a guest has died after this.
-    full("module-in-use", SMALL, module::in_use),
-    full("module-without-backend", SMALL, module::without_backend),
+    check("module-in-use", SMALL, module::in_use),
+    check("module-without-backend", SMALL, module::without_backend),
     check("detached-while-flipping", SMALL, faults::detached),
     last("destroyed-while-flipping", SMALL, guests::destroyed),
     check(
