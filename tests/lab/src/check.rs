@@ -2,6 +2,7 @@
 //! The tests: host, gates, and scenarios.
 
 use crate::backend::Backend;
+use crate::bare;
 use crate::bench::Bench;
 use crate::bench::Driver;
 use crate::bench::Setting;
@@ -77,6 +78,20 @@ const HOST_TESTS: &[HostTest] = &[
     ("gate-generic-rooms", gates::generic_rooms),
 ];
 
+/// A test's name, and the test, of a prepared kernel.
+type KernelTest = (&'static str, fn(&Kernel) -> Result<()>);
+
+/// Tests that need a kernel, and neither Xen nor a guest.
+const KERNEL_TESTS: &[KernelTest] = &[
+    ("gate-symbols", |kernel| {
+        kernel.check_rust_symbols().map(|_| ())
+    }),
+    ("module-clippy", |kernel| {
+        kernel.build_module(true).map(|_| ())
+    }),
+    ("module-outside-xen", bare::module_is_refused),
+];
+
 /// Run the tests; whether all passed.
 ///
 /// # Errors
@@ -116,13 +131,10 @@ pub fn run(options: &cli::Check) -> Result<bool> {
     let any_scenario = SCENARIOS
         .iter()
         .any(|scenario| KINDS.iter().any(|kind| wanted(scenario, *kind)));
-    if wants("gate-symbols") || wants("module-clippy") || any_scenario {
+    if KERNEL_TESTS.iter().any(|(name, _)| wants(name)) || any_scenario {
         let kernel = Kernel::prepare(&options.common.kver)?;
-        if wants("gate-symbols") {
-            report.test("gate-symbols", || kernel.check_rust_symbols().map(|_| ()));
-        }
-        if wants("module-clippy") {
-            report.test("module-clippy", || kernel.build_module(true).map(|_| ()));
+        for (name, test) in KERNEL_TESTS.iter().filter(|(name, _)| wants(name)) {
+            report.test(name, || test(&kernel));
         }
         if any_scenario {
             scenarios(kernel, options.common.front, &wanted, &mut report)?;
@@ -134,7 +146,7 @@ pub fn run(options: &cli::Check) -> Result<bool> {
 /// The names of all tests.
 pub fn names() -> Vec<String> {
     let host = HOST_TESTS.iter().map(|(name, _)| (*name).to_owned());
-    let kernel = ["gate-symbols", "module-clippy"].map(str::to_owned);
+    let kernel = KERNEL_TESTS.iter().map(|(name, _)| (*name).to_owned());
     let scenarios = SCENARIOS
         .iter()
         .flat_map(|scenario| KINDS.map(|kind| full_name(scenario, kind)));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Root file systems and what the machines boot from.
+//! Root file systems of Dom0 and of guests, and images of them.
 
 use crate::apt;
 use crate::cache::Key;
@@ -14,7 +14,6 @@ use std::fs::File;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
-use std::process::Stdio;
 
 /// What Dom0 has beyond a minimal system.
 pub const DOM0_PACKAGES: &[&str] = &[
@@ -122,31 +121,5 @@ pub fn ext4(tree: &Path, image: &Path) -> Result<()> {
             .arg(image)
             .arg(size),
     )?;
-    Ok(())
-}
-
-/// Make an initramfs of a directory tree.
-///
-/// # Errors
-///
-/// When `cpio` fails.
-pub fn initramfs(tree: &Path, image: &Path) -> Result<()> {
-    let mut find = Command::new("find")
-        .arg(".")
-        .current_dir(tree)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let names = find.stdout.take().context("find has no output")?;
-    let status = Command::new("cpio")
-        .args(["--quiet", "-o", "-H", "newc"])
-        .current_dir(tree)
-        .stdin(names)
-        .stdout(File::create(image)?)
-        .status()
-        .context("cpio cannot be run")?;
-    anyhow::ensure!(
-        find.wait()?.success() && status.success(),
-        "the initramfs could not be made ({status})"
-    );
     Ok(())
 }

@@ -27,6 +27,9 @@ use std::process::Command;
 pub const DEFAULT_RELEASE: &str = "7.3.4+deb13-amd64";
 const DEFAULT_VERSION: &str = "7.3.4-1~bpo13+1";
 
+/// The series whose `kernel` crate the module is written for; older ones lack parts of it.
+const OLDEST_SERIES: (u32, u32) = (7, 3);
+
 /// The kernel's image, beside its modules.
 const VMLINUX: &str = "vmlinux";
 
@@ -48,8 +51,15 @@ impl Kernel {
     ///
     /// # Errors
     ///
-    /// When the archive does not have it, or its tree cannot be prepared.
+    /// When it is too old, the archive does not have it, or its tree cannot be prepared.
     pub fn prepare(release: &str) -> Result<Self> {
+        if let Some(series) = series(release) {
+            let (major, minor) = OLDEST_SERIES;
+            ensure!(
+                series >= OLDEST_SERIES,
+                "the module needs the Rust parts of Linux {major}.{minor}; {release} is older"
+            );
+        }
         let key = Key::new()
             .with("3")
             .with(release)
@@ -398,23 +408,82 @@ fn prepare_tree(
     Ok(())
 }
 
+/// The two numbers that a release begins with.
+fn series(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '+', '-']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 /// The sentence for a kernel that the archive does not have.
 fn gone(release: &str) -> String {
-    let flavour = release.rsplit('-').next().unwrap_or(release);
-    let mut present: Vec<String> = apt::names("linux-binary-")
+    let present: Vec<String> = apt::names("linux-binary-")
         .unwrap_or_default()
         .into_iter()
         .filter_map(|name| Some(name.strip_prefix("linux-binary-")?.to_owned()))
-        .filter(|name| name.ends_with(&format!("-{flavour}")) && name.matches('-').count() == 1)
         .collect();
-    present.sort_by_key(|name| {
-        name.split(['.', '+', '-'])
-            .map(|part| part.parse::<u32>().unwrap_or(0))
-            .collect::<Vec<_>>()
-    });
-    let newest = present.last().map_or("none", String::as_str);
-    format!(
-        "the kernel {release} is not in the archive any more; the newest there is {newest}. Try KVER={newest}, and if it passes set \
-         DEFAULT_RELEASE and DEFAULT_VERSION in tests/lab/src/kernel.rs"
-    )
+    absent(release, &present)
+}
+
+/// What to say of a kernel that is not among those `present`: which is the newest, of the same flavour if there is one.
+fn absent(release: &str, present: &[String]) -> String {
+    let newest_of = |flavour: &str| {
+        present
+            .iter()
+            .filter(|name| {
+                name.split_once('-')
+                    .is_some_and(|(_, rest)| rest == flavour)
+            })
+            .max_by_key(|name| {
+                name.split(['.', '+', '-'])
+                    .map(|part| part.parse::<u32>().unwrap_or(0))
+                    .collect::<Vec<_>>()
+            })
+    };
+    let flavour = release.split_once('-').map_or("", |(_, flavour)| flavour);
+    let Some(newest) = newest_of(flavour).or_else(|| newest_of("amd64")) else {
+        return format!(
+            "the archive has no kernel {release}, nor any other: no package there is named linux-binary-*"
+        );
+    };
+    if release == DEFAULT_RELEASE {
+        format!(
+            "the kernel {release} is not in the archive any more; the newest there is {newest}. Try KVER={newest}, and if it passes \
+             set DEFAULT_RELEASE and DEFAULT_VERSION in tests/lab/src/kernel.rs"
+        )
+    } else {
+        format!(
+            "the archive has no kernel {release} (no package linux-binary-{release}); the newest there is {newest}: KVER={newest}"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_begins_with_its_series() {
+        assert_eq!(series(DEFAULT_RELEASE), Some((7, 3)));
+        assert_eq!(series("nonsense"), None);
+    }
+
+    #[test]
+    fn an_absent_kernel_is_told_with_the_newest_of_its_flavour() {
+        let present = [
+            "7.2.12+deb13-amd64",
+            "7.10.1+deb13-amd64",
+            "7.11.0+deb13-cloud-amd64",
+            "unsigned-7.99.0+deb13-amd64",
+        ]
+        .map(str::to_owned);
+        let said = absent("7.1.0+deb13-amd64", &present);
+        assert!(said.ends_with("KVER=7.10.1+deb13-amd64"), "{said}");
+        let said = absent("7.1.0+deb13-cloud-amd64", &present);
+        assert!(said.ends_with("KVER=7.11.0+deb13-cloud-amd64"), "{said}");
+        let said = absent("nonsense", &present);
+        assert!(said.ends_with("KVER=7.10.1+deb13-amd64"), "{said}");
+        let said = absent(DEFAULT_RELEASE, &present);
+        assert!(said.contains("DEFAULT_VERSION"), "{said}");
+        assert!(absent("x", &[]).contains("nor any other"));
+    }
 }

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Xen and Dom0, booted and ready for guests.
 
-use crate::image::initramfs;
+use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
 use crate::link::Domain;
 use crate::link::Link;
-use crate::paths::cache;
 use crate::paths::outside;
 use crate::paths::program;
-use crate::paths::repo;
 use crate::process::last_lines;
-use crate::process::output;
 use crate::progress::Step;
 use crate::qemu::Parts;
 use crate::qemu::Qemu;
@@ -20,7 +17,6 @@ use anyhow::bail;
 use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -76,23 +72,23 @@ impl Machine {
         }
         let kernel = &ingredients.kernel;
         let dom0_initramfs = dir.join("dom0-initramfs");
-        make_initramfs(
-            kernel,
-            DOM0_MODULES,
-            &["dom0", "block"],
-            &[&program("lab-agent")],
-            &dom0_initramfs,
-        )?;
+        Initramfs {
+            init: "init",
+            modules: DOM0_MODULES,
+            scripts: &["dom0", "block"],
+            files: &[&program("lab-agent")],
+        }
+        .make(kernel, &dom0_initramfs)?;
         let mut payload = vec![program("lab-agent"), program("xen-display-test")];
         payload.extend(ingredients.module.clone());
         let payload: Vec<&Path> = payload.iter().map(PathBuf::as_path).collect();
-        make_initramfs(
-            kernel,
-            GUEST_MODULES,
-            &["guest"],
-            &payload,
-            &share.join("guest/initramfs"),
-        )?;
+        Initramfs {
+            init: "init",
+            modules: GUEST_MODULES,
+            scripts: &["guest"],
+            files: &payload,
+        }
+        .make(kernel, &share.join("guest/initramfs"))?;
         std::fs::copy(
             program("xen-displ-backend"),
             share.join("bin/xen-displ-backend"),
@@ -183,43 +179,4 @@ impl Machine {
         // QEMU has the same paths: it runs in the same root.
         self.qemu.screenshot(png).with_context(|| outside(png))
     }
-}
-
-/// An initramfs with the drivers for the root disk, the scripts, and files that will be in `/opt/lab` of the root.
-fn make_initramfs(
-    kernel: &Kernel,
-    modules: &[&str],
-    scripts: &[&str],
-    files: &[&Path],
-    image: &Path,
-) -> Result<()> {
-    let tree = cache("initramfs.tmp");
-    if tree.exists() {
-        std::fs::remove_dir_all(&tree)?;
-    }
-    for dir in ["bin", "dev", "proc", "sys", "payload"] {
-        std::fs::create_dir_all(tree.join(dir))?;
-    }
-    let boot = repo("tests/lab/boot");
-    std::fs::copy("/bin/busybox", tree.join("bin/busybox"))?;
-    std::fs::copy(boot.join("init"), tree.join("init"))?;
-    for script in scripts {
-        std::fs::copy(boot.join(script), tree.join("payload").join(script))?;
-    }
-    for file in files {
-        let name = file.file_name().context("a file without a name")?;
-        // What is not there need not be loaded: debug information is most of a module.
-        output(
-            Command::new("strip")
-                .arg("--strip-debug")
-                .arg("-o")
-                .arg(tree.join("payload").join(name))
-                .arg(file),
-        )?;
-    }
-    let order = kernel.copy_modules(modules, &tree.join("modules"))?;
-    std::fs::write(tree.join("order"), order.join("\n") + "\n")?;
-    initramfs(&tree, image)?;
-    std::fs::remove_dir_all(tree)?;
-    Ok(())
 }

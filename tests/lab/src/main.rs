@@ -3,6 +3,7 @@
 
 mod apt;
 mod backend;
+mod bare;
 mod bench;
 mod cache;
 mod check;
@@ -12,6 +13,7 @@ mod gates;
 mod guest;
 mod health;
 mod image;
+mod initramfs;
 mod kernel;
 mod link;
 mod machine;

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The stock kernel without Xen: the module must refuse to be loaded there.
+
+use crate::health::complaint;
+use crate::initramfs::Initramfs;
+use crate::kernel::Kernel;
+use crate::paths::cache;
+use crate::process::run_logged;
+use crate::progress::Step;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use std::process::Command;
+
+/// What the module says.
+const REFUSAL: &str = "xen_drm_front: not in a Xen domain with PV devices";
+
+/// Seconds that the kernel may take to boot and to end.
+const AT_MOST: &str = "240";
+
+/// Boot the kernel by itself and have it load the module.
+///
+/// # Errors
+///
+/// When the module is loaded, or does not say why it is not.
+pub fn module_is_refused(kernel: &Kernel) -> Result<()> {
+    let module = kernel.build_module(false)?;
+    let image = cache("run-bare-initramfs");
+    let needs = kernel.needs_of(&module)?;
+    Initramfs {
+        init: "bare",
+        modules: &needs.iter().map(String::as_str).collect::<Vec<_>>(),
+        scripts: &[],
+        files: &[&module],
+    }
+    .make(kernel, &image)?;
+    let step = Step::new("booting the kernel without Xen");
+    let log = cache("logs/bare.log");
+    let mut qemu = Command::new("timeout");
+    qemu.args([AT_MOST, "qemu-system-x86_64"]);
+    qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max"]);
+    qemu.args(["-m", "512", "-nodefaults", "-no-reboot"]);
+    qemu.args(["-display", "none", "-serial", "stdio"]);
+    qemu.args(["-append", "console=ttyS0 panic=-1"]);
+    qemu.arg("-kernel").arg(kernel.image());
+    qemu.arg("-initrd").arg(image);
+    run_logged(&mut qemu, &log, &step)?;
+    let said = std::fs::read_to_string(&log)?;
+    let ended = said
+        .lines()
+        .find(|line| line.contains("lab: insmod ended with"))
+        .context("the kernel came to its end without loading the module")?;
+    ensure!(
+        !ended.trim_end().ends_with(" 0"),
+        "the module was loaded outside Xen"
+    );
+    ensure!(
+        said.contains(REFUSAL),
+        "the module did not say \"{REFUSAL}\""
+    );
+    let line = complaint(&said);
+    ensure!(line.is_none(), "the kernel has: {}", line.unwrap_or(""));
+    Ok(())
+}
