@@ -32,6 +32,7 @@ use crate::{
     displif::{
         config::Resolution,
         flip::{
+            Busy,
             Flip,
             FlipCounters,
             FlipOutcome, //
@@ -87,7 +88,7 @@ struct FlipState {
     since: Instant<Monotonic>,
     /// When [`Tick::Late`] was last said of the flip under way, or it began.
     looked: Instant<Monotonic>,
-    /// Whether the last flip was refused, so that something older is on the screen.
+    /// Whether a flip was refused and none has begun since, so that something older may be on the screen.
     stale: bool,
     /// How often it was tried again.
     tries: u32,
@@ -97,6 +98,17 @@ struct FlipState {
     asked: Option<FbCookie>,
     /// Whether a refused SET_CONFIG has been reported since the last one that was not.
     reported: bool,
+}
+
+impl FlipState {
+    /// A flip to `fb` begins. To be called before the backend is asked for it.
+    fn begin(&mut self, fb: FbCookie) -> Result<(), Busy> {
+        self.flip.begin(fb)?;
+        self.since = Instant::now();
+        self.looked = self.since;
+        self.stale = false;
+        Ok(())
+    }
 }
 
 /// A head.
@@ -247,10 +259,7 @@ impl Head {
             // The commit before this one has waited for its flip, so none is pending; if one were, its event goes first.
             state.flip.timeout();
             let before = core::mem::replace(&mut state.event, event);
-            let begun = state.flip.begin(fb.cookie);
-            state.since = Instant::now();
-            state.looked = state.since;
-            state.stale = false;
+            let begun = state.begin(fb.cookie);
             state.tries = 0;
             drop(state);
             drop(before);
@@ -281,19 +290,19 @@ impl Head {
         drop(event);
     }
 
-    /// The backend has refused a flip. Tells whether that one was under way.
-    pub(crate) fn flip_refused(&self, fb: FbCookie) -> bool {
-        let (refused, event) = {
+    /// The backend has refused a flip: the one under way, or one that was given up, which may have been the last.
+    pub(crate) fn flip_refused(&self, fb: FbCookie) {
+        let event = {
             let mut state = self.flip.lock();
-            if state.flip.fail(fb) {
-                state.stale = true;
-                (true, state.event.take())
+            let failed = state.flip.fail(fb);
+            state.stale |= state.flip.pending().is_none();
+            if failed {
+                state.event.take()
             } else {
-                (false, None)
+                None
             }
         };
         drop(event);
-        refused
     }
 
     /// Tries a refused flip again, with the framebuffer that is to be shown now. Tells whether to come again.
@@ -311,13 +320,10 @@ impl Head {
             if !state.stale || state.tries >= FLIP_TRIES {
                 return false;
             }
-            if state.since.elapsed() <= FLIP_AGAIN || state.flip.begin(fb.cookie).is_err() {
+            if state.since.elapsed() <= FLIP_AGAIN || state.begin(fb.cookie).is_err() {
                 return true;
             }
-            state.stale = false;
             state.tries = state.tries.saturating_add(1);
-            state.since = Instant::now();
-            state.looked = state.since;
         }
         let sent = session.flip(self.index, fb.cookie).is_ok();
         if !sent {

@@ -135,6 +135,24 @@ impl Backend {
         Ok(())
     }
 
+    /// Halt it where it is: it keeps all that it has, and does nothing until [`Self::go_on`].
+    ///
+    /// # Errors
+    ///
+    /// When Dom0 does not answer.
+    pub fn halt(&self, machine: &mut Machine) -> Result<()> {
+        machine.link.signal(self.job, 19)
+    }
+
+    /// Let it go on after [`Self::halt`].
+    ///
+    /// # Errors
+    ///
+    /// When Dom0 does not answer.
+    pub fn go_on(&self, machine: &mut Machine) -> Result<()> {
+        machine.link.signal(self.job, 18)
+    }
+
     /// What it has counted so far.
     ///
     /// # Errors

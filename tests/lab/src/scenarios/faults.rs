@@ -14,6 +14,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
+use std::time::Duration;
 
 /// Exit status of the test program when its device has gone.
 const DEVICE_GONE: i32 = 3;
@@ -79,6 +80,55 @@ fn come_back(bench: &mut Bench<'_>, job: Job, output: Output) -> Result<()> {
     wait_flips(bench, job, with + 60).context("with the backend back")?;
     bench.end(job).context("the client that went on")?;
     shows_a_card(bench)
+}
+
+/// Prints the framebuffer on the plane, and then those of the test program in the order in which it made them; DRM lists the newest first.
+const FRAMEBUFFERS: &str = "cd /sys/kernel/debug/dri/0 && sed -n 's/^[[:space:]]*fb=//p' state | head -n 1 && \
+     awk -F '[][]' '/^framebuffer/ { id = $2 } /allocated by = xen-display/ { print id }' framebuffer | tac";
+
+/// Longer than a driver waits for a flip.
+const FLIP_LIMIT: Duration = Duration::from_secs(4);
+
+/// A backend is held up for longer than flips may take. When it goes on it finds all of them in its ring and refuses those that came while
+/// it works on the first. The picture that comes last to the screen is still the last that the client has shown.
+pub fn backend_held_up(bench: &mut Bench<'_>) -> Result<()> {
+    let connector = bench.connector(0)?;
+    let job = bench.show(&format!(
+        "flip-forever --survive --via atomic --connector {}",
+        connector.name
+    ))?;
+    wait_flips(bench, job, 30)?;
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    backend.halt(bench.machine)?;
+    let outcome = halt_between_flips(bench, job).and_then(|()| bench.sh(FRAMEBUFFERS));
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    backend.go_on(bench.machine)?;
+    let ids = outcome?;
+    let mut ids = ids.split_whitespace();
+    let shown = ids.next().context("nothing is on the plane")?;
+    let variant = ids
+        .position(|id| id == shown)
+        .with_context(|| format!("framebuffer {shown} is not the test program's"))?;
+    bench.expect_card(connector, u32::try_from(variant)?, "XRGB8888")?;
+    let refused = "the backend refused PG_FLIP";
+    let said = bench.sh(&format!("dmesg | grep -c '{refused}' || true"))?;
+    ensure!(said.trim() != "0", "no flip was refused: nothing was tried");
+    bench.machine.link.signal(job, 18)?;
+    bench.end(job)?;
+    Ok(())
+}
+
+/// Halt a client that flips after the first flip that was given up, and wait until the one after that is given up too.
+fn halt_between_flips(bench: &mut Bench<'_>, job: Job) -> Result<()> {
+    let mut before = flips(bench, job)?;
+    wait_until("a flip that waits for its end", LONG, || {
+        std::thread::sleep(Duration::from_millis(2_500));
+        let now = flips(bench, job)?;
+        Ok(now - std::mem::replace(&mut before, now) <= 1)
+    })?;
+    bench.machine.link.signal(job, 19)?;
+    std::thread::sleep(FLIP_LIMIT);
+    Ok(())
 }
 
 /// How often a frontend may connect to a backend that comes and goes, in a window of [`FLAPPING_WINDOW`] seconds.

@@ -176,6 +176,7 @@ pub const SCENARIOS: &[Scenario] = &[
         SMALL,
         faults::backend_killed,
     ),
+    check("backend-held-up", SMALL, faults::backend_held_up),
     check("backend-flapping", SMALL, faults::backend_flapping),
     full("flips-10000", SMALL, flips::many),
     full("modes-off-on-200", SMALL, power::many_modes),
