@@ -124,9 +124,11 @@ impl Dbuf {
     ///
     /// [`CallError`], logged.
     pub(crate) fn enter(&self, display: &Display) -> Result<(), CallError> {
-        self.remote
-            .enter(&display.session, |session| self.enter_request(session))
-            .inspect_err(|e| display.refused(Operation::DbufCreate, *e))
+        self.remote.enter(
+            &display.session,
+            |session| self.enter_request(session),
+            |e| display.refused(Operation::DbufCreate, e),
+        )
     }
 
     /// The request that makes it known to `session`; grants the pages anew when the backend's domain is another one.
@@ -207,9 +209,15 @@ impl Fb {
             height: self.geometry.height,
             pixel_format: self.geometry.format,
         };
-        self.remote
-            .enter(&display.session, |_| Ok(request))
-            .inspect_err(|e| display.refused(Operation::FbAttach, *e))
+        self.remote.enter(
+            &display.session,
+            // A session that has begun since does not know the buffer.
+            |session| match self.dbuf.remote.is_known_to(session) {
+                true => Ok(request),
+                false => Err(CallError::Lost),
+            },
+            |e| display.refused(Operation::FbAttach, e),
+        )
     }
 }
 

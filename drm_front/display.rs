@@ -422,7 +422,9 @@ pub(crate) fn time_left(since: Instant<Monotonic>, wait: Delta) -> Option<Jiffie
 impl Sink for Display {
     fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64) {
         if let Some(head) = this.head(connector) {
-            head.flip_done(fb_cookie);
+            if head.flip_done(fb_cookie) {
+                Self::schedule(this);
+            }
         }
     }
 
@@ -543,6 +545,7 @@ impl kms::driver::Driver for Display {
         if let Some((head, fb)) = this.head(pipe).zip(fb.shown_at(this.mode(pipe))) {
             if let Err(e) = head.flip(fb, event, this.session.get().as_deref()) {
                 this.refused(Operation::PageFlip, e);
+                Self::schedule(this);
             }
         }
     }
@@ -554,7 +557,9 @@ impl kms::driver::Driver for Display {
                 // It looks whether the backend has died.
                 Tick::Late => Self::schedule(this),
                 Tick::GivenUp => {
-                    warn_limited!(this, "{head}: the backend did not finish a flip\n")
+                    warn_limited!(this, "{head}: the backend did not finish a flip\n");
+                    // One that came meanwhile may wait for its end.
+                    Self::schedule(this);
                 }
             }
         }

@@ -22,7 +22,8 @@ use kernel::{
     time::{
         Delta,
         Instant,
-        Monotonic, //
+        Monotonic,
+        Msecs, //
     }, //
 };
 
@@ -58,9 +59,9 @@ const FLIP_LIMIT: Delta = Delta::from_millis(3_000);
 /// As for requests.
 const FLIP_SUSPICION: Delta = Delta::from_millis(SUSPICION as i64);
 
-/// How long, and how often, a refused flip is tried again. A backend that still works on a flip that was given up here refuses the next
-/// one, and without a further try the last picture would never be seen.
-const FLIP_AGAIN: Delta = Delta::from_millis(100);
+/// How long after a refused flip, in ms, and how often, it is tried again. A backend that still works on a flip that was given up here
+/// refuses the next one, and without a further try the last picture would never be seen.
+const FLIP_AGAIN: Msecs = 100;
 const FLIP_TRIES: u32 = 10;
 
 /// What a head's vertical blank has found.
@@ -81,6 +82,17 @@ struct Shown {
     told: u64,
 }
 
+/// Whether what is to be shown must be asked for once more.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Again {
+    /// No.
+    No,
+    /// As soon as the flip under way is over: it is one that was tried again, and another came meanwhile. The event is the other one's.
+    Next,
+    /// [`FLIP_AGAIN`] after the last one, which was refused.
+    Later,
+}
+
 /// What the backend has been asked for, and what it has done.
 struct FlipState {
     flip: Flip,
@@ -88,9 +100,8 @@ struct FlipState {
     since: Instant<Monotonic>,
     /// When [`Tick::Late`] was last said of the flip under way, or it began.
     looked: Instant<Monotonic>,
-    /// Whether a flip was refused and none has begun since, so that something older may be on the screen.
-    stale: bool,
-    /// How often it was tried again.
+    again: Again,
+    /// How often a refused flip was tried again.
     tries: u32,
     /// The framebuffer that the backend shows, as it has said itself.
     screen: Option<FbCookie>,
@@ -106,7 +117,7 @@ impl FlipState {
         self.flip.begin(fb)?;
         self.since = Instant::now();
         self.looked = self.since;
-        self.stale = false;
+        self.again = Again::No;
         Ok(())
     }
 }
@@ -144,7 +155,7 @@ impl Head {
                 event: None,
                 since: Instant::now(),
                 looked: Instant::now(),
-                stale: false,
+                again: Again::No,
                 tries: 0,
                 screen: None,
                 asked: None,
@@ -167,6 +178,7 @@ impl Head {
     pub(crate) fn configure(&self, fb: Option<&Arc<Fb>>, session: Option<&DisplaySession>) -> bool {
         let mut shown = self.shown.lock();
         shown.fb = fb.cloned();
+        self.flip.lock().again = Again::No;
         if fb.is_none() {
             self.give_up_flip();
         }
@@ -197,6 +209,7 @@ impl Head {
         self.give_up_flip();
         let mut state = self.flip.lock();
         state.flip.reset();
+        state.again = Again::No;
         state.screen = None;
         state.asked = None;
     }
@@ -239,6 +252,7 @@ impl Head {
     pub(crate) fn uses(&self, fb: FbCookie) -> bool {
         let state = self.flip.lock();
         [state.screen, state.asked, state.flip.pending()].contains(&Some(fb))
+            || state.flip.overdue(fb.get()).is_some()
     }
 
     /// Shows `fb` on a head that is on. `event` is let go when the backend says that it is on the screen, or soon when there is
@@ -256,11 +270,14 @@ impl Head {
         };
         {
             let mut state = self.flip.lock();
-            // The commit before this one has waited for its flip, so none is pending; if one were, its event goes first.
-            state.flip.timeout();
+            // The commit before this one has waited for its event.
             let before = core::mem::replace(&mut state.event, event);
             let begun = state.begin(fb.cookie);
             state.tries = 0;
+            if begun.is_err() {
+                // One that is tried again is under way.
+                state.again = Again::Next;
+            }
             drop(state);
             drop(before);
             if begun.is_err() {
@@ -274,62 +291,82 @@ impl Head {
         sent
     }
 
-    /// The backend says that a framebuffer is shown. In interrupt context.
-    pub(crate) fn flip_done(&self, fb_cookie: u64) {
-        let event = {
+    /// The backend says that a framebuffer is shown. Tells whether [`Self::flip_again`] has something to do. In interrupt context.
+    pub(crate) fn flip_done(&self, fb_cookie: u64) -> bool {
+        let (event, again) = {
             let mut state = self.flip.lock();
             let pending = state.flip.pending();
+            let overdue = state.flip.overdue(fb_cookie);
             match state.flip.event(fb_cookie) {
                 FlipOutcome::Done | FlipOutcome::DoneMismatch => {
                     state.screen = pending;
-                    state.event.take()
+                    if state.again == Again::Next {
+                        (None, true)
+                    } else {
+                        (state.event.take(), false)
+                    }
                 }
-                FlipOutcome::Stray => None,
+                FlipOutcome::Stray => {
+                    state.screen = overdue.or(state.screen);
+                    (None, false)
+                }
             }
         };
         drop(event);
+        again
     }
 
-    /// The backend has refused a flip: the one under way, or one that was given up, which may have been the last.
+    /// The backend has refused a flip: the one under way, or one that was given up, which may have been the last. In interrupt context.
     pub(crate) fn flip_refused(&self, fb: FbCookie) {
         let event = {
             let mut state = self.flip.lock();
             let failed = state.flip.fail(fb);
-            state.stale |= state.flip.pending().is_none();
-            if failed {
+            let event = if failed && state.again != Again::Next {
                 state.event.take()
             } else {
                 None
+            };
+            if state.flip.pending().is_none() {
+                state.again = Again::Later;
             }
+            event
         };
         drop(event);
     }
 
-    /// Tries a refused flip again, with the framebuffer that is to be shown now. Tells whether to come again.
-    pub(crate) fn flip_again(&self, session: &DisplaySession) -> bool {
+    /// Asks once more for the framebuffer that is to be shown now, if that is due. Tells when to come again, in ms.
+    pub(crate) fn flip_again(&self, session: &DisplaySession) -> Option<Msecs> {
         let shown = self.shown.lock();
-        let Some(fb) = shown
+        let fb = shown
             .fb
             .as_ref()
-            .filter(|_| shown.told == session.generation)
-        else {
-            return false;
-        };
-        {
+            .filter(|_| shown.told == session.generation)?;
+        let event = {
             let mut state = self.flip.lock();
-            if !state.stale || state.tries >= FLIP_TRIES {
-                return false;
+            let waited = state.since.elapsed() > Delta::from_millis(i64::from(FLIP_AGAIN));
+            match state.again {
+                Again::No => return None,
+                Again::Later if !waited => return Some(FLIP_AGAIN),
+                Again::Later | Again::Next => {}
             }
-            if state.since.elapsed() <= FLIP_AGAIN || state.begin(fb.cookie).is_err() {
-                return true;
+            if state.tries >= FLIP_TRIES {
+                state.again = Again::No;
+                state.event.take()
+            } else if state.begin(fb.cookie).is_err() {
+                // Its end comes first.
+                return None;
+            } else {
+                state.tries = state.tries.saturating_add(1);
+                drop(state);
+                if session.flip(self.index, fb.cookie).is_ok() {
+                    return None;
+                }
+                self.flip_refused(fb.cookie);
+                return Some(FLIP_AGAIN);
             }
-            state.tries = state.tries.saturating_add(1);
-        }
-        let sent = session.flip(self.index, fb.cookie).is_ok();
-        if !sent {
-            self.flip_refused(fb.cookie);
-        }
-        !sent
+        };
+        drop(event);
+        None
     }
 
     /// A frame's time has passed. In interrupt context.

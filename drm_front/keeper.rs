@@ -47,16 +47,21 @@ impl WorkItem for Display {
         }
         let monitors = this.update_monitors();
         let mut again = false;
+        let mut flips = None;
         if let Some(session) = this.session.get() {
             again |= replay(&this, &session);
             again |= !is_registered(&this);
+            let heads = this.heads.iter();
+            flips = heads.filter_map(|head| head.flip_again(&session)).min();
         }
         again |= this.collect();
         this.report_links();
 
         let again = again.then(|| msecs_to_jiffies(AGAIN));
+        let flips = flips.map(msecs_to_jiffies);
         let look_again = this.look_again();
-        if let Some(delay) = [again, monitors, look_again].into_iter().flatten().min() {
+        let delays = [again, flips, monitors, look_again];
+        if let Some(delay) = delays.into_iter().flatten().min() {
             Display::schedule_after(&this, delay);
         }
     }
@@ -103,7 +108,6 @@ fn replay(this: &Display, session: &DisplaySession) -> bool {
     }
     for head in &this.heads {
         again |= !head.replay(session);
-        again |= head.flip_again(session);
     }
     again
 }

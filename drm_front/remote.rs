@@ -42,6 +42,8 @@ const LEAVE_RESERVE: usize = 8;
 enum Presence {
     /// Nothing, or what was told is void.
     Unknown,
+    /// The session of this generation has refused it, and is not asked again.
+    Refused(u64, Error),
     /// The session of this generation knows it, or may.
     Known(u64),
     /// The session of this generation was asked to forget it.
@@ -57,6 +59,8 @@ enum Presence {
 pub(crate) struct Remote {
     #[pin]
     presence: Mutex<Presence>,
+    /// The generation of the session that was the last to know it; 0: none has.
+    known_to: Atomic<u64>,
     retired: Atomic<bool>,
 }
 
@@ -65,8 +69,14 @@ impl Remote {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             presence <- new_mutex!(Presence::Unknown),
+            known_to: Atomic::new(0),
             retired: Atomic::new(false),
         })
+    }
+
+    /// Whether this session knows it, or did before it was asked to forget it.
+    pub(crate) fn is_known_to(&self, session: &DisplaySession) -> bool {
+        self.known_to.load(Relaxed) == session.generation
     }
 
     /// Whether user space has dropped it.
@@ -83,6 +93,7 @@ impl Remote {
     pub(crate) fn state(&self) -> &'static str {
         match &*self.presence.lock() {
             Presence::Unknown => "local",
+            Presence::Refused(..) => "refused",
             Presence::Known(_) => "known",
             Presence::Leaving(..) => "leaving",
             Presence::Late(..) => "late",
@@ -91,7 +102,7 @@ impl Remote {
     }
 
     /// Makes it known to the current session, if there is one, and waits for that; a session that ends meanwhile is as
-    /// good as none.
+    /// good as none. A `request` that is `Lost` is left to the keeper. What fails now, not earlier, is told to `report`.
     ///
     /// # Errors
     ///
@@ -100,6 +111,7 @@ impl Remote {
         &self,
         sessions: &CurrentSession,
         request: impl Fn(&DisplaySession) -> Result<Request, CallError>,
+        report: impl Fn(CallError),
     ) -> Result<(), CallError> {
         let mut presence = self.presence.lock();
         loop {
@@ -108,25 +120,38 @@ impl Remote {
             };
             match &*presence {
                 Presence::Unknown => {}
+                Presence::Refused(generation, errno) if *generation == session.generation => {
+                    return Err(CallError::Refused(*errno));
+                }
+                Presence::Refused(..) => {}
                 Presence::Known(generation) if *generation != session.generation => {}
                 _ => return Ok(()),
             }
-            let result = session
-                .start(&request(&session)?, CALL_RESERVE)
+            let result = request(&session)
+                .and_then(|request| session.start(&request, CALL_RESERVE))
                 .and_then(|pending| session.finish(&pending));
             match result {
                 Ok(()) => {
                     *presence = Presence::Known(session.generation);
+                    self.known_to.store(session.generation, Relaxed);
                     return Ok(());
                 }
                 // Its end is the keeper's business; if there is a new one already, it is to be told.
                 Err(CallError::Lost) if sessions.is_current(&session) => return Ok(()),
                 Err(CallError::Lost) => {}
                 Err(e) => {
-                    if matches!(e, CallError::TimedOut | CallError::Killed) {
+                    match e {
+                        CallError::Refused(errno) => {
+                            *presence = Presence::Refused(session.generation, errno);
+                        }
                         // It may still be executed.
-                        *presence = Presence::Known(session.generation);
+                        CallError::TimedOut | CallError::Killed => {
+                            *presence = Presence::Known(session.generation);
+                            self.known_to.store(session.generation, Relaxed);
+                        }
+                        _ => {}
                     }
+                    report(e);
                     return Err(e);
                 }
             }
@@ -177,7 +202,7 @@ impl Remote {
                 (*g, pending.result().unwrap_or(Err(CallError::TimedOut)))
             }
             (Presence::Leaving(..) | Presence::Late(..), _) => (0, Err(CallError::Lost)),
-            (Presence::Unknown | Presence::Known(_), _) => return false,
+            (Presence::Unknown | Presence::Refused(..) | Presence::Known(_), _) => return false,
         };
         if matches!(result, Err(CallError::TimedOut | CallError::Killed)) {
             if let Presence::Leaving(_, pending) =

@@ -232,7 +232,7 @@ impl<S: Sink> Requests<S> {
 impl<S: Sink> Handler for Requests<S> {
     fn handle(&self) -> Eoi {
         let mut news = [const { None }; RING_ENTRIES];
-        let drained = {
+        let (drained, broken) = {
             let mut guard = self.ring.lock();
             let state = &mut *guard;
             if state.ring.is_dead() {
@@ -240,25 +240,26 @@ impl<S: Sink> Handler for Requests<S> {
             }
             let waiters = &mut state.waiters;
             let mut free = news.iter_mut();
-            state.ring.consume(&self.page, |completion| {
+            let drained = state.ring.consume(&self.page, |completion| {
                 let waiter = waiters
                     .get_mut(completion.ticket.index())
                     .and_then(Option::take);
                 if let Some(place) = free.next() {
                     *place = Some((completion, waiter));
                 }
-            })
+            });
+            (drained, state.ring.is_broken())
         };
         for (completion, waiter) in news.into_iter().flatten() {
             self.dispatch(completion, waiter);
         }
+        if broken {
+            S::ring_broken(&self.sink, self.connector);
+        }
         match drained {
             Ok(drained) if drained.responses > 0 || drained.more => Eoi::Work,
             Ok(_) => Eoi::Spurious,
-            Err(_) => {
-                S::ring_broken(&self.sink, self.connector);
-                Eoi::Never
-            }
+            Err(_) => Eoi::Never,
         }
     }
 }
@@ -562,7 +563,7 @@ impl<S: Sink> Session<S> {
     pub(crate) fn is_broken(&self) -> bool {
         self.links.iter().any(|link| {
             let requests = link.requests.handler().ring.lock();
-            requests.ring.counters().bad_producers != 0
+            requests.ring.is_broken()
         })
     }
 

@@ -57,12 +57,20 @@ pub struct FlipCounters {
     pub strays: u64,
 }
 
+/// A flip that was given up.
+#[derive(Copy, Clone, Debug)]
+struct GivenUp {
+    fb: FbCookie,
+    /// It may still come to the screen: the backend has not refused it, and has done none that was asked for later.
+    may_come: bool,
+}
+
 /// The flip of one connector.
 #[derive(Debug)]
 pub struct Flip {
     pending: Option<FbCookie>,
     /// Flips that were given up, the newest first.
-    given_up: [Option<FbCookie>; MEMORY],
+    given_up: [Option<GivenUp>; MEMORY],
     counters: FlipCounters,
 }
 
@@ -94,6 +102,15 @@ impl Flip {
         self.pending
     }
 
+    /// The framebuffer of this name, if a flip to it was given up and may still come to the screen.
+    pub fn overdue(&self, fb_cookie: u64) -> Option<FbCookie> {
+        self.given_up
+            .iter()
+            .flatten()
+            .find(|flip| flip.may_come && flip.fb.get() == fb_cookie)
+            .map(|flip| flip.fb)
+    }
+
     /// How flips went.
     pub const fn counters(&self) -> FlipCounters {
         self.counters
@@ -116,6 +133,7 @@ impl Flip {
     pub fn event(&mut self, fb_cookie: u64) -> FlipOutcome {
         if self.pending.is_some_and(|fb| fb.get() == fb_cookie) {
             self.pending = None;
+            self.settle(0);
             bump(&mut self.counters.done);
             return FlipOutcome::Done;
         }
@@ -124,6 +142,7 @@ impl Flip {
             return FlipOutcome::Stray;
         }
         if self.pending.take().is_some() {
+            self.settle(0);
             bump(&mut self.counters.done);
             bump(&mut self.counters.mismatches);
             return FlipOutcome::DoneMismatch;
@@ -139,8 +158,16 @@ impl Flip {
         let pending = self.pending == Some(fb);
         if pending {
             self.pending = None;
-            self.remember(fb);
+            self.remember(fb, false);
             bump(&mut self.counters.failed);
+        } else if let Some(flip) = self
+            .given_up
+            .iter_mut()
+            .rev()
+            .flatten()
+            .find(|flip| flip.may_come && flip.fb == fb)
+        {
+            flip.may_come = false;
         }
         pending
     }
@@ -148,7 +175,7 @@ impl Flip {
     /// The backend did not answer in time. Returns the framebuffer of the flip that was pending: it is over then.
     pub fn timeout(&mut self) -> Option<FbCookie> {
         let fb = self.pending.take()?;
-        self.remember(fb);
+        self.remember(fb, true);
         bump(&mut self.counters.timeouts);
         Some(fb)
     }
@@ -161,19 +188,27 @@ impl Flip {
     }
 
     /// Expects a late event; if there are too many, the oldest is forgotten.
-    fn remember(&mut self, fb: FbCookie) {
+    fn remember(&mut self, fb: FbCookie, may_come: bool) {
         self.given_up.rotate_right(1);
         if let Some(newest) = self.given_up.first_mut() {
-            *newest = Some(fb);
+            *newest = Some(GivenUp { fb, may_come });
+        }
+    }
+
+    /// A flip has come to the screen: those given up before it, from this place on, do not come any more.
+    fn settle(&mut self, from: usize) {
+        for flip in self.given_up.iter_mut().skip(from).flatten() {
+            flip.may_come = false;
         }
     }
 
     /// Whether a late event with this name is expected; not any longer then. The oldest of that name goes.
     fn forget(&mut self, fb_cookie: u64) -> bool {
-        let is_it = |entry: &Option<FbCookie>| entry.is_some_and(|fb| fb.get() == fb_cookie);
+        let is_it = |entry: &Option<GivenUp>| entry.is_some_and(|flip| flip.fb.get() == fb_cookie);
         let Some(oldest) = self.given_up.iter().rposition(is_it) else {
             return false;
         };
+        self.settle(oldest);
         // The older ones close the gap, so that only a full memory forgets.
         if let Some(older) = self.given_up.get_mut(oldest..) {
             older.rotate_left(1);

@@ -235,6 +235,11 @@ impl RequestRing {
         self.dead
     }
 
+    /// Whether the backend has broken the rules: it has answered what was not asked, or more often than it was asked.
+    pub const fn is_broken(&self) -> bool {
+        self.counters.bad_producers != 0 || self.counters.unknown_ids != 0
+    }
+
     /// Sends nothing and accepts nothing from now on.
     pub fn kill(&mut self) {
         self.dead = true;

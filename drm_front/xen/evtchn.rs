@@ -68,8 +68,7 @@ impl<H: Handler> Channel<H> {
             )
         };
         if irq < 0 {
-            // SAFETY: `port` is ours and no interrupt has it.
-            unsafe { xen_sys::xen_sys_evtchn_close(port) };
+            // Some of the ways to fail have closed the port, and it may be somebody else's by now: rather one is lost than that one closed.
             return Err(Error::from_errno(irq));
         }
         // INVARIANT: Bound above.

@@ -84,6 +84,8 @@ impl WorkItem for Worker {
     fn run(this: Arc<Self>) {
         let mut state = STATE.lock();
         let mut queue = state.waiting.take();
+        // Between two runs of this, the first of which has ended all, the use count is not held.
+        let held = queue.is_some();
         let mut waiting = None;
         while let Some(mut ending) = queue {
             queue = ending.next.take();
@@ -104,7 +106,7 @@ impl WorkItem for Worker {
                 );
             }
             state.next_try = next_try;
-        } else {
+        } else if held {
             // SAFETY: Gives back the use count of this file's invariant. The module's exit waits for this function to end
             // (`Reclaim::drop`), so its code stays until then.
             unsafe { bindings::module_put(this.module.as_ptr()) };

@@ -67,13 +67,6 @@ int xen_sys_evtchn_alloc_unbound(domid_t remote_dom, evtchn_port_t *port)
 	return err;
 }
 
-int xen_sys_evtchn_close(evtchn_port_t port)
-{
-	struct evtchn_close op = { .port = port };
-
-	return HYPERVISOR_event_channel_op(EVTCHNOP_close, &op);
-}
-
 int xen_sys_evtchn_status(evtchn_port_t port, u32 *status)
 {
 	struct evtchn_status op = { .dom = DOMID_SELF, .port = port };

@@ -113,6 +113,45 @@ fn a_refusal_after_the_event_changes_nothing() {
 }
 
 #[test]
+fn a_flip_that_was_given_up_may_come_until_a_later_one_is_done() {
+    // F12
+    let mut flip = begun(1);
+    assert_eq!(flip.overdue(1), None);
+    flip.timeout();
+    assert_eq!(flip.overdue(1), Some(fb(1)));
+    assert_eq!(flip.begin(fb(2)), Ok(()));
+    assert_eq!(flip.overdue(1), Some(fb(1)));
+    assert_eq!(flip.event(2), Done);
+    assert_eq!(flip.overdue(1), None);
+}
+
+#[test]
+fn a_flip_that_was_given_up_and_then_refused_does_not_come() {
+    let mut flip = begun(1);
+    flip.timeout();
+    assert_eq!(flip.begin(fb(2)), Ok(()));
+    assert!(!flip.fail(fb(1)));
+    assert_eq!(flip.overdue(1), None);
+    assert!(flip.fail(fb(2)));
+    assert_eq!(flip.overdue(2), None);
+}
+
+#[test]
+fn a_late_event_settles_what_was_given_up_before() {
+    let mut flip = Flip::new();
+    for number in 1..=3 {
+        assert_eq!(flip.begin(fb(number)), Ok(()));
+        flip.timeout();
+    }
+    assert_eq!(flip.event(2), Stray);
+    assert_eq!(flip.overdue(1), None);
+    assert_eq!(flip.overdue(2), None);
+    assert_eq!(flip.overdue(3), Some(fb(3)));
+    flip.reset();
+    assert_eq!(flip.overdue(3), None);
+}
+
+#[test]
 fn the_memory_is_small() {
     let mut flip = Flip::new();
     for number in 1..=9 {

@@ -38,6 +38,8 @@ pub struct Backend {
 /// A line of the capture's log.
 #[derive(Debug, Deserialize)]
 pub struct Record {
+    /// What came about: "mode", "flip", "off" and so on.
+    pub event: String,
     /// What was shown.
     pub picture: Option<PictureRecord>,
 }

@@ -63,6 +63,7 @@ impl Kernel {
         let key = Key::new()
             .with("3")
             .with(release)
+            .with(pinned_version(release).unwrap_or_default())
             .with(apt::sources()?)
             .with(output(Command::new("rustc").arg("-vV"))?);
         let dir = entry("kernel", &key, |dir| fetch_and_prepare(release, dir))?;
@@ -295,17 +296,11 @@ fn fetch_and_prepare(release: &str, dir: &Path) -> Result<()> {
     let step = Step::new(format!("fetching the kernel {release}"));
     apt::update(&step)?;
     let binary = format!("linux-binary-{release}");
-    let version = if release == DEFAULT_RELEASE {
-        DEFAULT_VERSION.to_owned()
-    } else {
-        apt::versions(&binary)?
-            .into_iter()
-            .next()
-            .with_context(|| gone(release))?
-    };
-    if apt::versions(&binary)?.is_empty() {
-        bail!(gone(release));
-    }
+    let newest = apt::versions(&binary)?
+        .into_iter()
+        .next()
+        .with_context(|| gone(release))?;
+    let version = pinned_version(release).map_or(newest, str::to_owned);
     let series: Vec<&str> = release.split(['.', '+', '-']).take(2).collect();
     let source = format!("linux-source-{}", series.join("."));
     let packages = dir.join("packages");
@@ -406,6 +401,11 @@ fn prepare_tree(
     run_logged(&mut make("modules_prepare"), &log, step)?;
     std::fs::copy(headers.join("Module.symvers"), tree.join("Module.symvers"))?;
     Ok(())
+}
+
+/// The package version that is meant by a release; the archive's newest if it is not the default one.
+fn pinned_version(release: &str) -> Option<&'static str> {
+    (release == DEFAULT_RELEASE).then_some(DEFAULT_VERSION)
 }
 
 /// The two numbers that a release begins with.

@@ -78,6 +78,14 @@ fn come_back(bench: &mut Bench<'_>, job: Job, output: Output) -> Result<()> {
     })?;
     let with = flips(bench, job)?;
     wait_flips(bench, job, with + 60).context("with the backend back")?;
+    // Told what the guest has and shows, it has nothing to refuse.
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    let said = backend.said(bench.machine)?;
+    let refused = said.lines().find(|line| line.contains("refused"));
+    ensure!(
+        refused.is_none(),
+        "the backend that came back said: {refused:?}"
+    );
     bench.end(job).context("the client that went on")?;
     shows_a_card(bench)
 }

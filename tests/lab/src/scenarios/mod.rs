@@ -63,12 +63,13 @@ const XGA: Connector = Connector {
     width: 1024,
     height: 768,
 };
-/// Small enough that emulated processors keep pace with its refresh rate.
-const VGA: Connector = Connector {
+/// Half of that each way: small enough that emulated processors keep pace with its refresh rate, and large enough that a frame which is lost
+/// stands out of the noise in a guest's memory.
+const HALF_XGA: Connector = Connector {
     unique_id: "Virtual-1",
     name: "Virtual-1",
-    width: 640,
-    height: 480,
+    width: 512,
+    height: 384,
 };
 const FULL_HD: Connector = Connector {
     unique_id: "Virtual-1",
@@ -91,7 +92,7 @@ const TWO_HEADS: Setting = Setting {
 /// A small head, captured: for whatever flips much.
 const SMALL: Setting = Setting {
     output: Output::CaptureAtOnce,
-    connectors: &[VGA],
+    connectors: &[HALF_XGA],
 };
 /// Dom0's display.
 const SCREEN: Setting = Setting {

@@ -1,27 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Outputs that are switched off and on.
 
+use crate::backend::records;
 use crate::bench::Bench;
 use anyhow::Result;
+use anyhow::ensure;
 
 pub fn modes(bench: &mut Bench<'_>) -> Result<()> {
-    switch(bench, "modes --loops 10")
+    switch(bench, "modes", 10, 10)
 }
 
 pub fn many_modes(bench: &mut Bench<'_>) -> Result<()> {
-    switch(bench, "modes --loops 200")
+    switch(bench, "modes", 200, 200)
 }
 
 pub fn dpms(bench: &mut Bench<'_>) -> Result<()> {
-    switch(bench, "dpms --loops 10")
+    // Each time by two properties.
+    switch(bench, "dpms", 10, 20)
 }
 
-/// After the last round the card must be there.
-fn switch(bench: &mut Bench<'_>, how: &str) -> Result<()> {
+/// The backend must see the output go off each time, and after the last round the card must be there.
+fn switch(bench: &mut Bench<'_>, how: &str, loops: usize, offs: usize) -> Result<()> {
     let connector = bench.connector(0)?;
+    let guest = bench.guest.config.name.clone();
     for via in ["legacy", "atomic"] {
+        let before = records(bench.machine, &guest, connector.unique_id)?.len();
         let job = bench.show(&format!(
-            "{how} --hold --via {via} --connector {}",
+            "{how} --loops {loops} --hold --via {via} --connector {}",
             connector.name
         ))?;
         // dpms shows its first card at once and ends with variant 0 too; modes alternates and ends on variant 1.
@@ -29,8 +34,17 @@ fn switch(bench: &mut Bench<'_>, how: &str) -> Result<()> {
             .machine
             .link
             .wait_output(job, "seconds", crate::bench::LONG)?;
-        let variant = u32::from(how.starts_with("modes"));
+        let variant = u32::from(how == "modes");
         bench.expect_card(connector, variant, "XRGB8888")?;
+        let seen = records(bench.machine, &guest, connector.unique_id)?
+            .iter()
+            .skip(before)
+            .filter(|record| record.event == "off")
+            .count();
+        ensure!(
+            seen >= offs,
+            "the output was switched off {offs} times, and the backend saw it {seen} times"
+        );
         bench.end(job)?;
     }
     Ok(())
