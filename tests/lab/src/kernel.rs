@@ -93,8 +93,8 @@ impl Kernel {
         self.dir.join("modules").join(&self.release)
     }
 
-    /// `make` for modules of this kernel out of the repository, with objects in the cache.
-    fn module_make(&self) -> Command {
+    /// `make` for modules of this kernel out of the repository, with objects in `dir`.
+    fn module_make(&self, dir: &Path) -> Command {
         let mut make = Command::new("make");
         make.arg("-C").arg(self.tree());
         make.args([
@@ -102,7 +102,7 @@ impl Kernel {
             &format!("CC={CC}"),
             &format!("M={REPO}"),
         ]);
-        make.arg(format!("MO={}", self.build_dir().display()));
+        make.arg(format!("MO={}", dir.display()));
         make.arg(format!(
             "-j{}",
             std::thread::available_parallelism().map_or(1, usize::from)
@@ -110,9 +110,10 @@ impl Kernel {
         make
     }
 
-    /// Where the module is built.
-    fn build_dir(&self) -> PathBuf {
-        cache(&format!("module-{}", self.release))
+    /// Where the module is built; a build that is checked leaves the other as it is.
+    fn build_dir(&self, clippy: bool) -> PathBuf {
+        let kind = if clippy { "module-clippy" } else { "module" };
+        cache(&format!("{kind}-{}", self.release))
     }
 
     /// Build `xen_drm_front.ko` and return its path. `clippy` checks the kernel crates too.
@@ -123,14 +124,14 @@ impl Kernel {
     pub fn build_module(&self, clippy: bool) -> Result<PathBuf> {
         self.check_rust_symbols()?;
         let step = Step::new(format!("building the module for {}", self.release));
-        let dir = self.build_dir();
+        let dir = self.build_dir(clippy);
         if clippy && dir.exists() {
             // Clippy only speaks of what is compiled.
             std::fs::remove_dir_all(&dir)?;
         }
         std::fs::create_dir_all(&dir)?;
         let log = cache("logs/module.log");
-        let mut make = self.module_make();
+        let mut make = self.module_make(&dir);
         if clippy {
             make.arg("CLIPPY=1");
         }
