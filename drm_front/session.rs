@@ -109,7 +109,7 @@ pub(crate) trait Sink: Send + Sync + Sized + 'static {
     fn late_answer(this: &Arc<Self>);
     /// The backend has let go of the session's ports.
     fn deserted(this: &Arc<Self>);
-    /// The backend has broken the rules of a ring: nothing more comes from it.
+    /// The backend has broken the rules of a ring: the session is to end.
     fn ring_broken(this: &Arc<Self>, connector: usize);
 }
 

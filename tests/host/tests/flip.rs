@@ -19,6 +19,16 @@ fn begun(number: u64) -> Flip {
     flip
 }
 
+/// A flip to each of so many framebuffers was given up.
+fn given_up(count: u64) -> Flip {
+    let mut flip = Flip::new();
+    for number in 1..=count {
+        assert_eq!(flip.begin(fb(number)), Ok(()));
+        flip.timeout();
+    }
+    flip
+}
+
 #[test]
 fn an_event_ends_a_flip_once() {
     // V1, V3
@@ -138,11 +148,7 @@ fn a_flip_that_was_given_up_and_then_refused_does_not_come() {
 
 #[test]
 fn a_late_event_settles_what_was_given_up_before() {
-    let mut flip = Flip::new();
-    for number in 1..=3 {
-        assert_eq!(flip.begin(fb(number)), Ok(()));
-        flip.timeout();
-    }
+    let mut flip = given_up(3);
     assert_eq!(flip.event(2), Stray);
     assert_eq!(flip.overdue(1), None);
     assert_eq!(flip.overdue(2), None);
@@ -153,11 +159,7 @@ fn a_late_event_settles_what_was_given_up_before() {
 
 #[test]
 fn the_memory_is_small() {
-    let mut flip = Flip::new();
-    for number in 1..=9 {
-        assert_eq!(flip.begin(fb(number)), Ok(()));
-        flip.timeout();
-    }
+    let mut flip = given_up(9);
     assert_eq!(flip.begin(fb(10)), Ok(()));
     for number in 2..=9 {
         assert_eq!(flip.event(number), Stray);
@@ -167,11 +169,7 @@ fn the_memory_is_small() {
 
 #[test]
 fn the_memory_has_no_gaps() {
-    let mut flip = Flip::new();
-    for number in 1..=8 {
-        assert_eq!(flip.begin(fb(number)), Ok(()));
-        flip.timeout();
-    }
+    let mut flip = given_up(8);
     // One leaves from the middle, so one more fits.
     assert_eq!(flip.event(4), Stray);
     assert_eq!(flip.begin(fb(9)), Ok(()));

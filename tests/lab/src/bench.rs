@@ -221,6 +221,16 @@ impl Bench<'_> {
         self.judge("(held)", ended)
     }
 
+    /// The name of the bus driver that has the guest's display device.
+    ///
+    /// # Errors
+    ///
+    /// When none has it.
+    pub fn bus_driver(&mut self) -> Result<String> {
+        let driver = self.sh("basename $(readlink /sys/bus/xen/devices/vdispl-0/driver)")?;
+        Ok(driver.trim().to_owned())
+    }
+
     /// Whether the guest has a display.
     ///
     /// # Errors

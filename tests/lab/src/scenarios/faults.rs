@@ -201,8 +201,7 @@ pub fn unbound(bench: &mut Bench<'_>) -> Result<()> {
     let connector = bench.connector(0)?;
     let job = bench.show(&format!("flip-forever --connector {}", connector.name))?;
     wait_flips(bench, job, 30)?;
-    let driver = bench.sh("basename $(readlink /sys/bus/xen/devices/vdispl-0/driver)")?;
-    let driver = driver.trim();
+    let driver = bench.bus_driver()?;
     bench.sh(&format!(
         "echo vdispl-0 >/sys/bus/xen/drivers/{driver}/unbind"
     ))?;

@@ -77,8 +77,7 @@ pub fn without_backend(bench: &mut Bench<'_>) -> Result<()> {
 
 /// The name of the module that drives the display.
 fn name(bench: &mut Bench<'_>) -> Result<&'static str> {
-    let driver = bench.sh("basename $(readlink /sys/bus/xen/devices/vdispl-0/driver)")?;
-    Ok(match driver.trim() {
+    Ok(match bench.bus_driver()?.as_str() {
         "vdispl" => C_DRIVER,
         _ => "xen_drm_front",
     })
