@@ -47,6 +47,8 @@ pub struct Record {
 /// A picture in the capture's log.
 #[derive(Debug, Deserialize)]
 pub struct PictureRecord {
+    /// The framebuffer's cookie.
+    pub cookie: String,
     /// CRC-32 of the picture as 8-bit RGB.
     pub crc32: String,
 }

@@ -60,13 +60,11 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Size of a picture of the smallest connector, in bytes.
+    /// Size of a picture of the first connector, in bytes.
     pub fn frame(&self) -> u64 {
-        self.connectors
-            .iter()
-            .map(|connector| u64::from(connector.width) * u64::from(connector.height) * 4)
-            .min()
-            .unwrap_or(0)
+        self.connectors.first().map_or(0, |connector| {
+            u64::from(connector.width) * u64::from(connector.height) * 4
+        })
     }
 }
 

@@ -4,9 +4,16 @@
 use crate::protocol::OUTPUT_LIMIT;
 use crate::protocol::Reply;
 use crate::protocol::Request;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::event::poll;
+use rustix::io::Errno;
 use rustix::process::Pid;
+use rustix::process::PidfdFlags;
 use rustix::process::Signal;
 use rustix::process::kill_process_group;
+use rustix::process::pidfd_open;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
@@ -20,7 +27,6 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
-use std::time::Instant;
 
 /// Where the output of running jobs is kept.
 const OUTPUT_DIR: &str = "/run/lab-jobs";
@@ -81,13 +87,14 @@ impl Jobs {
     /// Not by `Child::wait`, which would close the standard input that a job may be waiting on.
     fn wait(&mut self, job: u32, at_most: Duration) -> Result<Reply, String> {
         let child = self.running.get_mut(&job).ok_or_else(|| unknown(job))?;
-        let end = Instant::now() + at_most;
-        let status = loop {
-            match child.try_wait().map_err(|e| format!("job {job}: {e}"))? {
-                Some(status) => break status,
-                None if Instant::now() >= end => return Ok(Reply::Running),
-                None => std::thread::sleep(Duration::from_millis(20)),
-            }
+        let ended = pid(child)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()))
+            .map_err(|e| format!("job {job}: {e}"))?;
+        let timeout = Timespec::try_from(at_most).map_err(|e| format!("job {job}: {e}"))?;
+        // If a signal cuts this short, the job counts as running still.
+        let _ = poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&timeout));
+        let Some(status) = child.try_wait().map_err(|e| format!("job {job}: {e}"))? else {
+            return Ok(Reply::Running);
         };
         self.running.remove(&job);
         let reply = Reply::Exited {
@@ -107,13 +114,11 @@ impl Jobs {
 
     fn signal(&mut self, job: u32, signal: i32) -> Result<Reply, String> {
         let child = self.running.get(&job).ok_or_else(|| unknown(job))?;
-        let group = i32::try_from(child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or("the job has no process id")?;
         let signal =
             Signal::from_named_raw(signal).ok_or_else(|| format!("there is no signal {signal}"))?;
-        kill_process_group(group, signal).map_err(|e| format!("job {job}: {e}"))?;
+        pid(child)
+            .and_then(|group| kill_process_group(group, signal))
+            .map_err(|e| format!("job {job}: {e}"))?;
         Ok(Reply::Done)
     }
 
@@ -126,6 +131,13 @@ impl Jobs {
             stderr: tail(job, "err")?,
         })
     }
+}
+
+fn pid(child: &Child) -> rustix::io::Result<Pid> {
+    i32::try_from(child.id())
+        .ok()
+        .and_then(Pid::from_raw)
+        .ok_or(Errno::SRCH)
 }
 
 fn unknown(job: u32) -> String {

@@ -4,11 +4,13 @@
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use lab::jobs::Jobs;
 use lab::mailbox::Mailbox;
 use lab::protocol::PORT_NAME;
 use lab::protocol::Reply;
 use lab::protocol::Request;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -18,6 +20,7 @@ use std::time::Duration;
 use std::time::Instant;
 use xenstore::XsdClient;
 use xenstore::XsdInterface;
+use xenstore::XsdMultiWatchHandle;
 
 fn main() -> Result<()> {
     let side = std::env::args().nth(1).unwrap_or_default();
@@ -44,10 +47,7 @@ async fn dom0() -> Result<()> {
     let mut writer = open()?;
     let mut reader = BufReader::new(writer.try_clone()?);
     let mut jobs = Jobs::default();
-    let client = XsdClient::open()
-        .await
-        .context("xenstored does not answer in Dom0")?;
-    let mut number = u64::from(std::process::id()) << 32;
+    let mut guests = Guests::open().await?;
     send(&mut writer, &Reply::Ready)?;
     let mut line = String::new();
     loop {
@@ -62,18 +62,10 @@ async fn dom0() -> Result<()> {
                 domain,
                 request,
                 at_most,
-            }) => {
-                number += 1;
-                ask_guest(
-                    &client,
-                    domain,
-                    number,
-                    &request,
-                    Duration::from_millis(at_most),
-                )
+            }) => guests
+                .ask(domain, &request, Duration::from_millis(at_most))
                 .await
-                .unwrap_or_else(|error| Reply::Failed(format!("{error:#}")))
-            }
+                .unwrap_or_else(|error| Reply::Failed(format!("{error:#}"))),
             Ok(request) => jobs.handle(request),
             Err(error) => Reply::Failed(format!("an unreadable request: {error}")),
         };
@@ -104,37 +96,64 @@ fn port() -> Result<PathBuf> {
     bail!("no virtio-serial port is named {PORT_NAME}")
 }
 
-/// Hand a request on to a guest and wait for its answer.
-async fn ask_guest(
-    client: &XsdClient,
-    domain: u32,
+/// A watch event is a hint that can be lost, so one looks by oneself now and then.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The guests' mailboxes.
+struct Guests {
+    client: XsdClient,
+    answers: XsdMultiWatchHandle,
+    /// Domains whose answers are watched. Their ids come once.
+    watched: HashSet<u32>,
+    /// The last request's number.
     number: u64,
-    request: &Request,
-    at_most: Duration,
-) -> Result<Reply> {
-    let home = format!("/local/domain/{domain}/");
-    let answers = Mailbox::new(client.clone(), &home, "lab");
-    Mailbox::new(client.clone(), &home, "guest")
-        .put(number, &serde_json::to_vec(request)?)
-        .await?;
-    let end = Instant::now() + at_most;
-    loop {
-        match answers.get().await? {
-            Some((answered, document)) if answered == number => {
-                return Ok(serde_json::from_slice(&document)?);
+}
+
+impl Guests {
+    async fn open() -> Result<Self> {
+        let client = XsdClient::open()
+            .await
+            .context("xenstored does not answer in Dom0")?;
+        let answers = client.create_multi_watch().await?;
+        Ok(Self {
+            client,
+            answers,
+            watched: HashSet::new(),
+            number: u64::from(std::process::id()) << 32,
+        })
+    }
+
+    /// Hand a request on to a guest and wait for its answer.
+    async fn ask(&mut self, domain: u32, request: &Request, at_most: Duration) -> Result<Reply> {
+        let home = format!("/local/domain/{domain}/");
+        let answers = Mailbox::new(self.client.clone(), &home, "lab");
+        if self.watched.insert(domain) {
+            self.client
+                .bind_watch_id(self.answers.id, answers.ready())
+                .await
+                .context("xenstore: watching a guest's answers")?;
+        }
+        self.number += 1;
+        Mailbox::new(self.client.clone(), &home, "guest")
+            .put(self.number, &serde_json::to_vec(request)?)
+            .await?;
+        let end = Instant::now() + at_most;
+        loop {
+            match answers.get().await? {
+                Some((answered, document)) if answered == self.number => {
+                    return Ok(serde_json::from_slice(&document)?);
+                }
+                _ => {}
             }
-            _ => {}
-        }
-        if client.read_string(format!("{home}name")).await?.is_none() {
-            bail!("domain {domain} is gone");
-        }
-        if Instant::now() >= end {
-            bail!(
+            let name = self.client.read_string(format!("{home}name")).await?;
+            ensure!(name.is_some(), "domain {domain} is gone");
+            ensure!(
+                Instant::now() < end,
                 "the agent in domain {domain} did not answer in {} s",
                 at_most.as_secs()
             );
+            let _ = tokio::time::timeout(LOOK, self.answers.receiver.recv()).await;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -166,8 +185,7 @@ async fn guest() -> Result<()> {
         .await
         .context("xenstore: saying that the agent is ready")?;
     loop {
-        // A watch event is a hint that can be lost, so look by oneself now and then.
-        let _ = tokio::time::timeout(Duration::from_secs(1), watch.receiver.recv()).await;
+        let _ = tokio::time::timeout(LOOK, watch.receiver.recv()).await;
         let Some((number, document)) = requests.get().await? else {
             continue;
         };

@@ -71,6 +71,13 @@ const HALF_XGA: Connector = Connector {
     width: 512,
     height: 384,
 };
+/// Small enough that emulated processors draw and show a frame in the time that it has at 60 Hz, or not much more.
+const SECOND_TINY: Connector = Connector {
+    unique_id: "Second",
+    name: "Virtual-2",
+    width: 256,
+    height: 192,
+};
 const FULL_HD: Connector = Connector {
     unique_id: "Virtual-1",
     name: "Virtual-1",
@@ -89,10 +96,10 @@ const TWO_HEADS: Setting = Setting {
     output: Output::Capture,
     connectors: &[XGA, SECOND_FULL_HD],
 };
-/// A small head, captured: for whatever flips much.
+/// A small head, captured, and a second one that is smaller yet: for whatever flips much.
 const SMALL: Setting = Setting {
     output: Output::CaptureAtOnce,
-    connectors: &[HALF_XGA],
+    connectors: &[HALF_XGA, SECOND_TINY],
 };
 /// Dom0's display.
 const SCREEN: Setting = Setting {
