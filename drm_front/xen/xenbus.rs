@@ -400,7 +400,7 @@ impl<T: Driver> Registrar<T> {
             GFP_KERNEL,
         )?;
         // Not a queue that tasks' freezing waits for.
-        let _ = workqueue::system_unbound().enqueue_delayed(registering.clone(), 0);
+        let _ = workqueue::system_long().enqueue_delayed(registering.clone(), 0);
         Ok(Self(registering))
     }
 }
