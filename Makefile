@@ -16,7 +16,7 @@ help:
 	@echo 'make check        the tests of every landing; logs go to out/check'
 	@echo 'make check-full   all tests, with those that take long'
 	@echo 'make list         the names of the tests'
-	@echo 'make module       build xen_drm_front.ko and say where it is'
+	@echo 'make module       build the modules and say where they are'
 	@echo 'make prepare      fetch and build all that the others need'
 	@echo 'make try RUN=...  run a command line in a guest with a display'
 	@echo 'make shell        a shell in the Debian 13 root that all is built in'

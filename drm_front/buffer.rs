@@ -18,6 +18,12 @@ use kernel::{
     }, //
 };
 
+use xen_zcopy::{
+    domain::DomId,
+    export::Exported,
+    page::PageRef, //
+};
+
 use crate::{
     display::{
         Display,
@@ -38,12 +44,7 @@ use crate::{
         Object,
         Remote, //
     },
-    session::CallError,
-    xen::{
-        granted_buffer::GrantedBuffer,
-        page::PageRef,
-        xenbus::DomId, //
-    }, //
+    session::CallError, //
 };
 
 /// Makes cookies: counters, never 0, never used twice by a device.
@@ -82,7 +83,7 @@ const NOBODY: DomId = 0x7ff4;
 /// Grants to one domain, kept from session to session as long as that is the same.
 struct Grants {
     peer: DomId,
-    buffer: GrantedBuffer,
+    buffer: Exported,
 }
 
 impl Grants {
@@ -91,7 +92,7 @@ impl Grants {
         for page in pages {
             granted.push(page.clone(), GFP_KERNEL)?;
         }
-        let buffer = GrantedBuffer::new(peer, granted)?;
+        let buffer = Exported::new(peer, granted)?;
         Ok(Self { peer, buffer })
     }
 }

@@ -8,14 +8,15 @@ use kernel::{
     sync::atomic::Relaxed, //
 };
 
+use xen_zcopy::{
+    grant,
+    reclaim, //
+};
+
 use crate::{
     display::Display,
     kms::driver::DebugfsFile,
-    remote::Object,
-    xen::{
-        grant,
-        reclaim, //
-    }, //
+    remote::Object, //
 };
 
 /// The files.

@@ -37,6 +37,14 @@ use kernel::{
     }, //
 };
 
+use xen_zcopy::{
+    domain::DomId,
+    grant,
+    page::PageRef,
+    pgdir,
+    work, //
+};
+
 use crate::{
     buffer::{
         BufferHandle,
@@ -84,16 +92,7 @@ use crate::{
         Session,
         Sink, //
     },
-    xen::{
-        grant,
-        page::PageRef,
-        pgdir,
-        work,
-        xenbus::{
-            DeviceRef,
-            DomId, //
-        }, //
-    }, //
+    xen::xenbus::DeviceRef, //
 };
 
 /// Logs a warning about a display, unless there have been many lately.

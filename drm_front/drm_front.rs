@@ -41,9 +41,5 @@ module! {
             default: 10,
             description: "Seconds without a backend after which the monitors count as unplugged",
         },
-        grant_share: u32 {
-            default: 75,
-            description: "Per cent of the domain's grant table that the displays may use",
-        },
     },
 }

@@ -23,6 +23,8 @@ use kernel::{
     }, //
 };
 
+use xen_zcopy::domain::DomId;
+
 use crate::{
     displif::{
         config::Version,
@@ -59,8 +61,7 @@ use crate::{
             Eoi,
             Handler, //
         },
-        shared_page::SharedPage,
-        xenbus::DomId, //
+        shared_page::SharedPage, //
     }, //
 };
 

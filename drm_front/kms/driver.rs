@@ -10,7 +10,7 @@ use kernel::{
 };
 
 use super::event::FlipEvent;
-use crate::xen::page::PageRef;
+use xen_zcopy::page::PageRef;
 
 /// The geometry of a dumb buffer.
 #[derive(Copy, Clone)]

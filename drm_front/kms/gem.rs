@@ -37,7 +37,7 @@ use super::{
         DumbGeometry, //
     }, //
 };
-use crate::xen::page::PageRef;
+use xen_zcopy::page::PageRef;
 
 /// A buffer.
 #[repr(C)]

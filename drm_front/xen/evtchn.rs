@@ -19,7 +19,7 @@ use kernel::{
     sync::Arc, //
 };
 
-use super::xenbus::DomId;
+use xen_zcopy::domain::DomId;
 
 /// What a handler found.
 pub(crate) enum Eoi {

@@ -21,10 +21,10 @@ use kernel::{
     }, //
 };
 
-use super::{
+use xen_zcopy::{
+    domain::DomId,
     grant::Granted,
-    page::PageRef,
-    xenbus::DomId, //
+    page::PageRef, //
 };
 
 /// Bytes of a [`SharedPage::read_block`].

@@ -63,10 +63,10 @@ use kernel::{
     ThisModule, //
 };
 
-use super::work;
-
-/// A domain's number.
-pub(crate) type DomId = u16;
+use xen_zcopy::{
+    domain::DomId,
+    work, //
+};
 
 /// A state as XenStore has it, `XenbusState*` of `include/xen/interface/io/xenbus.h`. Untrusted when it is the other end's.
 pub(crate) type RawState = u32;

@@ -13,7 +13,7 @@ pub mod xen;
 pub mod displif;
 
 #[cfg(test)]
-#[path = "../../../drm_front/xen/pgdir.rs"]
+#[path = "../../../zcopy_backend_client/pgdir.rs"]
 mod pgdir;
 #[cfg(test)]
 mod pgdir_tests;

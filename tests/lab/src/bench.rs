@@ -21,6 +21,7 @@ use anyhow::bail;
 use anyhow::ensure;
 use serde_json::Value;
 use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -80,9 +81,9 @@ impl Driver {
     ///
     /// When the module cannot be read.
     pub fn new(ingredients: &Ingredients) -> Result<Self> {
-        let command = match &ingredients.module {
-            None => "modprobe drm_xen_front".to_owned(),
-            Some(module) => insert_command(&ingredients.kernel, module)?,
+        let command = match ingredients.modules.as_slice() {
+            [] => "modprobe drm_xen_front".to_owned(),
+            modules => insert_command(&ingredients.kernel, modules)?,
         };
         Ok(Self { command })
     }
@@ -118,15 +119,23 @@ pub fn wait_for_display(machine: &mut Machine, guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-fn insert_command(kernel: &Kernel, module: &Path) -> Result<String> {
-    let needs = kernel.needs_of(module)?;
-    let name = module.file_name().unwrap_or_default().to_string_lossy();
-    let before = if needs.is_empty() {
-        String::new()
-    } else {
-        format!("modprobe -a {} && ", needs.join(" "))
-    };
-    Ok(format!("{before}insmod /opt/lab/{name}"))
+/// The last of the modules must not be there; the others may.
+fn insert_command(kernel: &Kernel, modules: &[PathBuf]) -> Result<String> {
+    let mut commands = Vec::new();
+    let needs = kernel.needs_of(modules)?;
+    if !needs.is_empty() {
+        commands.push(format!("modprobe -a {}", needs.join(" ")));
+    }
+    for (index, module) in modules.iter().enumerate() {
+        let name = module.file_stem().unwrap_or_default().to_string_lossy();
+        let insert = format!("insmod /opt/lab/{name}.ko");
+        commands.push(if index + 1 < modules.len() {
+            format!("{{ [ -d /sys/module/{name} ] || {insert}; }}")
+        } else {
+            insert
+        });
+    }
+    Ok(commands.join(" && "))
 }
 
 /// A scenario's bench.

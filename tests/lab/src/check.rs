@@ -87,9 +87,9 @@ const KERNEL_TESTS: &[KernelTest] = &[
         kernel.check_rust_symbols().map(|_| ())
     }),
     ("module-clippy", |kernel| {
-        kernel.build_module(true).map(|_| ())
+        kernel.build_modules(true).map(|_| ())
     }),
-    ("module-outside-xen", bare::module_is_refused),
+    ("module-outside-xen", bare::modules_are_refused),
 ];
 
 /// Run the tests; whether all passed.
@@ -210,16 +210,16 @@ fn fuzz() -> Result<()> {
 ///
 /// When something cannot be fetched or built.
 pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
-    let module = match front {
-        Front::Rust => Some(kernel.build_module(false)?),
-        Front::C => None,
+    let modules = match front {
+        Front::Rust => kernel.build_modules(false)?,
+        Front::C => Vec::new(),
     };
     programs::build()?;
     Ok(Ingredients {
         kernel,
         dom0_root: image::root("dom0", image::DOM0_PACKAGES)?,
         guest_root: image::root("guest", image::GUEST_PACKAGES)?,
-        module,
+        modules,
     })
 }
 

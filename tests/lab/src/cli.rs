@@ -26,7 +26,7 @@ pub enum Command {
     Check(Check),
     /// Fetch and make all that the other commands need.
     Prepare(Common),
-    /// Build the module only, and say where it is.
+    /// Build the modules only, and say where they are.
     Module(Common),
     /// List the tests.
     List,

@@ -30,6 +30,9 @@ const DEFAULT_VERSION: &str = "7.3.4-1~bpo13+1";
 /// The series whose `kernel` crate the module is written for; older ones lack parts of it.
 const OLDEST_SERIES: (u32, u32) = (7, 3);
 
+/// Our modules, in the order in which they are loaded.
+pub const MODULES: [&str; 2] = ["xen_zcopy", "xen_drm_front"];
+
 /// The kernel's image, beside its modules.
 const VMLINUX: &str = "vmlinux";
 
@@ -110,20 +113,20 @@ impl Kernel {
         make
     }
 
-    /// Where the module is built; a build that is checked leaves the other as it is.
+    /// Where the modules are built; a build that is checked leaves the other as it is.
     fn build_dir(&self, clippy: bool) -> PathBuf {
         let kind = if clippy { "module-clippy" } else { "module" };
         cache(&format!("{kind}-{}", self.release))
     }
 
-    /// Build `xen_drm_front.ko` and return its path. `clippy` checks the kernel crates too.
+    /// Build [`MODULES`] and return their paths. `clippy` checks the kernel crates too.
     ///
     /// # Errors
     ///
     /// When the kernel's Rust symbols are not Debian's, or the build fails or warns.
-    pub fn build_module(&self, clippy: bool) -> Result<PathBuf> {
+    pub fn build_modules(&self, clippy: bool) -> Result<Vec<PathBuf>> {
         self.check_rust_symbols()?;
-        let step = Step::new(format!("building the module for {}", self.release));
+        let step = Step::new(format!("building the modules for {}", self.release));
         let dir = self.build_dir(clippy);
         if clippy && dir.exists() {
             // Clippy only speaks of what is compiled.
@@ -143,16 +146,19 @@ impl Kernel {
             .collect();
         ensure!(
             warnings.is_empty(),
-            "the module builds with warnings:\n{}",
+            "the modules build with warnings:\n{}",
             warnings.join("\n")
         );
-        let module = dir.join("xen_drm_front.ko");
-        ensure!(
-            module.exists(),
-            "the build made no xen_drm_front.ko: see Kbuild"
-        );
-        self.check_version_magic(&module)?;
-        Ok(module)
+        let modules = MODULES.map(|name| dir.join(format!("{name}.ko")));
+        for module in &modules {
+            ensure!(
+                module.exists(),
+                "the build made no {}: see Kbuild",
+                outside(module)
+            );
+            self.check_version_magic(module)?;
+        }
+        Ok(modules.into())
     }
 
     /// Compare the Rust symbols of the prepared tree with those of Debian's kernel. They have hashes in their names that
@@ -229,17 +235,20 @@ impl Kernel {
         Ok(())
     }
 
-    /// The modules that a module needs loaded before it.
+    /// The kernel's own modules that ours need loaded before them.
     ///
     /// # Errors
     ///
-    /// When `modinfo` cannot read it.
-    pub fn needs_of(&self, module: &Path) -> Result<Vec<String>> {
-        let needs = output(Command::new("modinfo").args(["-F", "depends"]).arg(module))?;
+    /// When `modinfo` cannot read one.
+    pub fn needs_of(&self, modules: &[PathBuf]) -> Result<Vec<String>> {
+        let needs = output(
+            Command::new("modinfo")
+                .args(["-F", "depends"])
+                .args(modules),
+        )?;
         Ok(needs
-            .trim()
-            .split(',')
-            .filter(|name| !name.is_empty())
+            .split([',', '\n'])
+            .filter(|name| !name.is_empty() && !MODULES.contains(name))
             .map(str::to_owned)
             .collect())
     }

@@ -42,8 +42,8 @@ pub struct Ingredients {
     pub dom0_root: PathBuf,
     /// Directory with `root.img`.
     pub guest_root: PathBuf,
-    /// Our module, if guests are to use it.
-    pub module: Option<PathBuf>,
+    /// Our modules, if guests are to use them, in the order in which they are loaded.
+    pub modules: Vec<PathBuf>,
 }
 
 /// A machine on which Dom0's agent answers.
@@ -80,7 +80,7 @@ impl Machine {
         }
         .make(kernel, &dom0_initramfs)?;
         let mut payload = vec![program("lab-agent"), program("xen-display-test")];
-        payload.extend(ingredients.module.clone());
+        payload.extend(ingredients.modules.iter().cloned());
         let payload: Vec<&Path> = payload.iter().map(PathBuf::as_path).collect();
         Initramfs {
             init: "init",

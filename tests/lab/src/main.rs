@@ -53,8 +53,9 @@ fn run(command: &Command) -> Result<bool> {
             check::ingredients(kernel::Kernel::prepare(&options.kver)?, options.front).map(|_| true)
         }
         Command::Module(options) => {
-            let module = kernel::Kernel::prepare(&options.kver)?.build_module(false)?;
-            println!("{}", paths::outside(&module));
+            for module in kernel::Kernel::prepare(&options.kver)?.build_modules(false)? {
+                println!("{}", paths::outside(&module));
+            }
             Ok(true)
         }
         Command::List => {

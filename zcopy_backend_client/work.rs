@@ -31,7 +31,7 @@ fn raw<T: HasDelayedWork<T>>(item: &Arc<T>) -> *mut bindings::delayed_work {
 ///
 /// An item that schedules itself again uses `enqueue_delayed` of the `kernel` crate instead: a run that was asked for meanwhile is
 /// not put off by that.
-pub(crate) fn schedule<T>(item: &Arc<T>, delay: Jiffies)
+pub fn schedule<T>(item: &Arc<T>, delay: Jiffies)
 where
     T: WorkItem<Pointer = Arc<T>> + HasDelayedWork<T>,
     Arc<T>: WorkItemPointer<0>,
@@ -54,7 +54,7 @@ where
 }
 
 /// Cancels `item`, and waits for its end if it is running. May sleep; not from the item itself.
-pub(crate) fn cancel<T>(item: &Arc<T>)
+pub fn cancel<T>(item: &Arc<T>)
 where
     T: WorkItem<Pointer = Arc<T>> + HasDelayedWork<T>,
 {

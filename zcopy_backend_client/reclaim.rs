@@ -8,8 +8,8 @@
 //!
 //! # Invariants
 //!
-//! The module's use count is one higher while the list is not empty, but for what comes while the module goes, when its devices are
-//! unbound: that is left to the kernel's list at the end.
+//! The module's use count is one higher while the list is not empty. So the list is empty when the module goes, and nothing is added
+//! then: whoever has grants uses the module.
 
 use kernel::{
     bindings,
@@ -32,7 +32,7 @@ use kernel::{
     }, //
 };
 
-use super::{
+use crate::{
     grant::Ending,
     work, //
 };
@@ -84,7 +84,7 @@ impl WorkItem for Worker {
     fn run(this: Arc<Self>) {
         let mut state = STATE.lock();
         let mut queue = state.waiting.take();
-        // Between two runs of this, the first of which has ended all, the use count is not held.
+        // After a run that has ended all, the use count is not held.
         let held = queue.is_some();
         let mut waiting = None;
         while let Some(mut ending) = queue {
@@ -115,10 +115,11 @@ impl WorkItem for Worker {
 }
 
 /// Keeps `ending` until the peer lets go. May sleep.
-pub(super) fn adopt(ending: KBox<Ending>) {
+pub(crate) fn adopt(ending: KBox<Ending>) {
     let mut state = STATE.lock();
     let Some(worker) = state.worker.clone() else {
-        ending.leave_to_kernel();
+        // Cannot be, by the invariant. The pages are lost rather than freed under the peer.
+        KBox::leak(ending);
         return;
     };
     if state.waiting.is_none() {
@@ -133,7 +134,7 @@ pub(super) fn adopt(ending: KBox<Ending>) {
 }
 
 /// How many pages wait for their peers.
-pub(crate) fn waiting() -> usize {
+pub fn waiting() -> usize {
     STATE.lock().pages()
 }
 
@@ -163,13 +164,7 @@ impl Reclaim {
 
 impl Drop for Reclaim {
     fn drop(&mut self) {
-        // The module is going: what waits now was given up when its devices were unbound just before.
         STATE.lock().worker = None;
         work::cancel(&self.0);
-        let mut queue = STATE.lock().waiting.take();
-        while let Some(mut ending) = queue {
-            queue = ending.next.take();
-            ending.leave_to_kernel();
-        }
     }
 }

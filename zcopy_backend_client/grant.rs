@@ -6,7 +6,7 @@
 //!
 //! - A [`Grant`] owns its entry in the grant table and a reference to the page that the entry names: a page is not freed while
 //!   the peer could still reach it.
-//! - An entry is ended by trying. What the peer still maps goes to [`super::reclaim`], page and entry together.
+//! - An entry is ended by trying. What the peer still maps goes to [`crate::reclaim`], page and entry together.
 //! - [`IN_USE`] counts the entries that exist, those waiting in `reclaim` included.
 
 use kernel::{
@@ -18,10 +18,10 @@ use kernel::{
     }, //
 };
 
-use super::{
+use crate::{
+    domain::DomId,
     page::PageRef,
-    reclaim,
-    xenbus::DomId, //
+    reclaim, //
 };
 
 /// Entries in one frame of the grant table (version 1, which Linux uses unless memory is huge).
@@ -45,7 +45,7 @@ pub(crate) fn set_share(percent: u32) {
 }
 
 /// The grant entries that exist now, and the most there may be.
-pub(crate) fn usage() -> (u64, u64) {
+pub fn usage() -> (u64, u64) {
     (IN_USE.load(Relaxed), LIMIT.load(Relaxed))
 }
 
@@ -54,7 +54,7 @@ pub(crate) fn usage() -> (u64, u64) {
 /// # Errors
 ///
 /// `ENOSPC`: they do not.
-pub(crate) fn admit(entries: u64) -> Result {
+pub fn admit(entries: u64) -> Result {
     let (used, limit) = usage();
     if used.saturating_add(entries) > limit {
         return Err(ENOSPC);
@@ -141,12 +141,12 @@ pub(crate) struct Ending {
     grants: KVVec<Grant>,
     budget: Budget,
     /// The next one that waits.
-    pub(super) next: Option<KBox<Ending>>,
+    pub(crate) next: Option<KBox<Ending>>,
 }
 
 impl Ending {
     /// Ends what can be ended; tells whether that was all.
-    pub(super) fn try_end_all(&mut self) -> bool {
+    pub(crate) fn try_end_all(&mut self) -> bool {
         let mut i = 0;
         while let Some(grant) = self.grants.get(i) {
             if grant.try_end() {
@@ -163,23 +163,14 @@ impl Ending {
         self.grants.is_empty()
     }
 
-    /// Leaves what cannot be ended to the kernel's grant table code, which outlives this module: it tries again, ten entries a second,
-    /// and then frees the page.
-    pub(super) fn leave_to_kernel(mut self: KBox<Self>) {
-        while let Some(Grant { reference, page }) = self.grants.pop() {
-            // SAFETY: The entry is ours and live, `page` is what it names: both are given away, with the page's reference.
-            unsafe { xen_sys::gnttab_end_foreign_access(reference, page.into_raw()) };
-        }
-    }
-
     /// How many pages the peer still holds.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.grants.len()
     }
 }
 
 /// Pages granted to one domain, until dropped.
-pub(crate) struct Granted {
+pub struct Granted {
     /// Always there until the drop.
     ending: Option<KBox<Ending>>,
 }
@@ -190,7 +181,7 @@ impl Granted {
     /// # Errors
     ///
     /// `ENOSPC`: the module's share of the grant table, or the table, is used up. `ENOMEM`.
-    pub(crate) fn new(peer: DomId, pages: KVVec<PageRef>) -> Result<Self> {
+    pub fn new(peer: DomId, pages: KVVec<PageRef>) -> Result<Self> {
         let count = pages.len();
         let budget = Budget::take(count)?;
         let mut granted = Self {
@@ -224,12 +215,12 @@ impl Granted {
     }
 
     /// The grants' references, in the order of the pages.
-    pub(crate) fn references(&self) -> impl Iterator<Item = u32> + '_ {
+    pub fn references(&self) -> impl Iterator<Item = u32> + '_ {
         self.grants().iter().map(|grant| grant.reference)
     }
 
     /// The addresses of the pages in the kernel's own map, in order.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = *mut u8> + '_ {
+    pub fn addresses(&self) -> impl Iterator<Item = *mut u8> + '_ {
         self.grants().iter().map(|grant| grant.page.address())
     }
 

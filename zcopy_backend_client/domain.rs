@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What kind of domain this is.
+//! Domains: this one's kind, and others' numbers.
+//!
+//! # Invariants
+//!
+//! None: what is called here only reads what never changes.
+
+/// A domain's number.
+pub type DomId = u16;
 
 /// Whether this kernel runs in a Xen domain that may use PV devices.
 pub(crate) fn has_pv_devices() -> bool {

@@ -6,18 +6,18 @@
 //! buffer's pages. Pure: no unsafe, no allocation.
 
 /// Words of 32 bits in a directory page.
-pub(crate) const WORDS: usize = 1024;
+pub const WORDS: usize = 1024;
 
 /// References in a directory page.
-pub(crate) const REFERENCES: usize = WORDS - 1;
+pub const REFERENCES: usize = WORDS - 1;
 
 /// How many directory pages `references` need.
-pub(crate) const fn pages(references: usize) -> usize {
+pub const fn pages(references: usize) -> usize {
     references.div_ceil(REFERENCES)
 }
 
 /// The words of one directory page: `next`, then as many of `references` as fit, then zeroes.
-pub(crate) fn words(
+pub fn words(
     next: u32,
     references: &mut impl Iterator<Item = u32>,
 ) -> impl Iterator<Item = u32> + '_ {

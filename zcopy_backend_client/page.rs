@@ -17,7 +17,7 @@ use kernel::{
 };
 
 /// One reference to one page.
-pub(crate) struct PageRef(NonNull<bindings::page>);
+pub struct PageRef(NonNull<bindings::page>);
 
 // SAFETY: A page's reference count is atomic, and the page itself belongs to no thread.
 unsafe impl Send for PageRef {}
@@ -30,7 +30,7 @@ impl PageRef {
     /// # Errors
     ///
     /// `ENOMEM`.
-    pub(crate) fn new_zeroed() -> Result<Self> {
+    pub fn new_zeroed() -> Result<Self> {
         let page = Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?;
         let raw = NonNull::new(page.as_ptr()).ok_or(ENOMEM)?;
         // INVARIANT: A new page has one reference: instead of `page` we have it now.
@@ -43,18 +43,11 @@ impl PageRef {
     /// # Safety
     ///
     /// `page` is a refcounted page whose count is not zero.
-    pub(crate) unsafe fn get(page: NonNull<bindings::page>) -> Self {
+    pub unsafe fn get(page: NonNull<bindings::page>) -> Self {
         // SAFETY: By the caller.
         unsafe { xen_sys::xen_sys_get_page(page.as_ptr()) };
         // INVARIANT: The reference just taken.
         Self(page)
-    }
-
-    /// Gives the reference away.
-    pub(super) fn into_raw(self) -> *mut bindings::page {
-        let raw = self.0.as_ptr();
-        core::mem::forget(self);
-        raw
     }
 
     /// The number under which the hypervisor and other domains know the page's frame.
@@ -66,7 +59,7 @@ impl PageRef {
     /// The page's address in the kernel's own map.
     ///
     /// Valid as long as `self`; null only for a page of high memory, which [`PageRef::new_zeroed`] never gives.
-    pub(crate) fn address(&self) -> *mut u8 {
+    pub fn address(&self) -> *mut u8 {
         // SAFETY: By the invariant the page exists.
         unsafe { xen_sys::xen_sys_page_address(self.0.as_ptr()) }.cast()
     }

@@ -14,26 +14,26 @@ use kernel::{
     prelude::*, //
 };
 
-use super::{
+use crate::{
+    domain::DomId,
     grant::Granted,
     page::PageRef,
-    pgdir,
-    xenbus::DomId, //
+    pgdir, //
 };
 
 /// A granted buffer. The drop revokes the grants, the directory's first.
-pub(crate) struct GrantedBuffer {
+pub struct Exported {
     directory: Granted,
     data: Granted,
 }
 
-impl GrantedBuffer {
+impl Exported {
     /// Grants `pages`, in order, to `peer`, and writes their directory.
     ///
     /// # Errors
     ///
     /// `EINVAL`: no page at all. `ENOSPC`: no room in the grant table. `ENOMEM`.
-    pub(crate) fn new(peer: DomId, pages: KVVec<PageRef>) -> Result<Self> {
+    pub fn new(peer: DomId, pages: KVVec<PageRef>) -> Result<Self> {
         if pages.is_empty() {
             return Err(EINVAL);
         }
@@ -64,12 +64,12 @@ impl GrantedBuffer {
     }
 
     /// The reference of the directory's first page.
-    pub(crate) fn directory_reference(&self) -> u32 {
+    pub fn directory_reference(&self) -> u32 {
         self.directory.references().next().unwrap_or(0)
     }
 
     /// How many grants the buffer takes, the directory's included.
-    pub(crate) fn grants(&self) -> usize {
+    pub fn grants(&self) -> usize {
         self.data
             .references()
             .count()

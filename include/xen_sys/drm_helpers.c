@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Out-of-line forms of the macros and inline functions that Rust cannot call. No logic of its own: each
+ * Out-of-line forms of DRM's macros and inline functions that Rust cannot call. No logic of its own: each
  * function is the one macro or inline function that its name says.
  */
-
-#include <linux/mm.h>
 
 #include <drm/drm_atomic.h>
 #include <drm/drm_crtc.h>
@@ -12,75 +10,6 @@
 #include <drm/drm_gem_shmem_helper.h>
 #include <drm/drm_modeset_helper_vtables.h>
 #include <drm/drm_vblank.h>
-
-#include <xen/events.h>
-#include <xen/page.h>
-#include <xen/platform_pci.h>
-#include <xen/xen.h>
-#include <xen/xenbus.h>
-#include <asm/xen/hypercall.h>
-
-bool xen_sys_domain(void)
-{
-	return xen_domain();
-}
-
-bool xen_sys_has_pv_devices(void)
-{
-	return xen_has_pv_devices();
-}
-
-void xen_sys_virt_mb(void)
-{
-	virt_mb();
-}
-
-unsigned long xen_sys_page_to_gfn(struct page *page)
-{
-	return xen_page_to_gfn(page);
-}
-
-void *xen_sys_page_address(struct page *page)
-{
-	return page_address(page);
-}
-
-void xen_sys_get_page(struct page *page)
-{
-	get_page(page);
-}
-
-void xen_sys_put_page(struct page *page)
-{
-	put_page(page);
-}
-
-int xen_sys_evtchn_alloc_unbound(domid_t remote_dom, evtchn_port_t *port)
-{
-	struct evtchn_alloc_unbound op = {
-		.dom = DOMID_SELF,
-		.remote_dom = remote_dom,
-	};
-	int err = HYPERVISOR_event_channel_op(EVTCHNOP_alloc_unbound, &op);
-
-	*port = op.port;
-	return err;
-}
-
-int xen_sys_evtchn_status(evtchn_port_t port, u32 *status)
-{
-	struct evtchn_status op = { .dom = DOMID_SELF, .port = port };
-	int err = HYPERVISOR_event_channel_op(EVTCHNOP_status, &op);
-
-	*status = op.status;
-	return err;
-}
-
-struct xenbus_transaction xen_sys_xbt_nil(void)
-{
-	return XBT_NIL;
-}
-
 
 void xen_sys_gem_object_put(struct drm_gem_object *obj)
 {

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's start and end.
+
+use kernel::{
+    prelude::*,
+    ThisModule, //
+};
+
+use crate::{
+    domain,
+    grant,
+    module_parameters,
+    reclaim::Reclaim, //
+};
+
+/// The loaded module.
+pub(crate) struct ZcopyModule {
+    _reclaim: Reclaim,
+}
+
+impl kernel::Module for ZcopyModule {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        if !domain::has_pv_devices() {
+            pr_err!("not in a Xen domain with PV devices: nothing to do here\n");
+            return Err(ENODEV);
+        }
+        if kernel::page::PAGE_SIZE != domain::XEN_PAGE_SIZE {
+            pr_err!("kernels with pages other than 4 KiB are not supported\n");
+            return Err(ENODEV);
+        }
+        grant::set_share(module_parameters::grant_share.value());
+        Ok(Self {
+            _reclaim: Reclaim::start(module)?,
+        })
+    }
+}

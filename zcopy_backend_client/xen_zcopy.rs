@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory shared between domains, for drivers of PV devices.
+//!
+//! [`export`] gives pages of ours to another domain, with the page directory that tells it which. Below that: [`grant`] (entries of the
+//! grant table, within a budget), [`reclaim`] (what the other domain does not let go), [`page`], [`pgdir`] (pure), [`domain`], [`work`].
+//! Nothing here knows what is in the memory, nor what is said about it.
+
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
+pub mod domain;
+#[allow(unsafe_code)]
+pub mod export;
+#[allow(unsafe_code)]
+pub mod grant;
+mod module;
+#[allow(unsafe_code)]
+pub mod page;
+pub mod pgdir;
+#[allow(unsafe_code)]
+pub mod reclaim;
+#[allow(unsafe_code)]
+pub mod work;
+
+use kernel::prelude::*;
+
+use module::ZcopyModule;
+
+module! {
+    type: ZcopyModule,
+    name: "xen_zcopy",
+    authors: ["The xen_drm_front authors"],
+    description: "Memory shared between Xen domains",
+    license: "GPL",
+    params: {
+        grant_share: u32 {
+            default: 75,
+            description: "Per cent of the domain's grant table that this module may use",
+        },
+    },
+}
