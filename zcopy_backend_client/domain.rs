@@ -17,3 +17,9 @@ pub(crate) fn has_pv_devices() -> bool {
 
 /// The size of a page in Xen's interfaces, in bytes.
 pub(crate) const XEN_PAGE_SIZE: usize = 4096;
+
+/// Whether this domain's page tables are its own, and hold machine frames.
+pub(crate) fn is_pv() -> bool {
+    // SAFETY: Only reads a variable that Xen's start-up code has set before any module is loaded.
+    unsafe { xen_sys::xen_sys_pv_domain() }
+}

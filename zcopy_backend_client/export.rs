@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A buffer of ours that a peer may use: its pages, granted, and the page directory that tells the peer their references.
-//!
-//! # Invariants
-//!
-//! The directory's pages are ours until their grants have ended; nothing in them is ever read back, since the peer
-//! may write there.
-
-use core::ptr;
 
 use kernel::{
     alloc::KVVec,
@@ -15,15 +8,15 @@ use kernel::{
 };
 
 use crate::{
+    directory::Directory,
     domain::DomId,
     grant::Granted,
-    page::PageRef,
-    pgdir, //
+    page::PageRef, //
 };
 
 /// A granted buffer. The drop revokes the grants, the directory's first.
 pub struct Exported {
-    directory: Granted,
+    directory: Directory,
     data: Granted,
 }
 
@@ -34,38 +27,17 @@ impl Exported {
     ///
     /// `EINVAL`: no page at all. `ENOSPC`: no room in the grant table. `ENOMEM`.
     pub fn new(peer: DomId, pages: KVVec<PageRef>) -> Result<Self> {
-        if pages.is_empty() {
-            return Err(EINVAL);
-        }
-        let count = pgdir::pages(pages.len());
-        let mut directory = KVVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
-            directory.push(PageRef::new_zeroed()?, GFP_KERNEL)?;
-        }
         let buffer = Self {
-            directory: Granted::new(peer, directory)?,
+            directory: Directory::new(peer, pages.len())?,
             data: Granted::new(peer, pages)?,
         };
-        buffer.write_directory();
+        buffer.directory.fill(buffer.data.references());
         Ok(buffer)
-    }
-
-    fn write_directory(&self) {
-        let mut next = self.directory.references().skip(1);
-        let mut references = self.data.references();
-        for address in self.directory.addresses() {
-            let words = pgdir::words(next.next().unwrap_or(0), &mut references);
-            for (i, word) in words.enumerate() {
-                // SAFETY: `address` is a directory page of `pgdir::WORDS` words, alive as long as `self`, and `words` gives no
-                // more than that. The peer may write there at the same time: hence volatile.
-                unsafe { ptr::write_volatile(address.cast::<u32>().add(i), word) };
-            }
-        }
     }
 
     /// The reference of the directory's first page.
     pub fn directory_reference(&self) -> u32 {
-        self.directory.references().next().unwrap_or(0)
+        self.directory.reference()
     }
 
     /// How many grants the buffer takes, the directory's included.
@@ -73,6 +45,6 @@ impl Exported {
         self.data
             .references()
             .count()
-            .saturating_add(self.directory.references().count())
+            .saturating_add(self.directory.grants())
     }
 }

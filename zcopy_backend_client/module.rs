@@ -3,11 +3,16 @@
 //! The module's start and end.
 
 use kernel::{
+    miscdevice::MiscDeviceRegistration,
     prelude::*,
     ThisModule, //
 };
 
 use crate::{
+    device::{
+        Opened,
+        DEVICE, //
+    },
     domain,
     grant,
     module_parameters,
@@ -16,6 +21,7 @@ use crate::{
 
 /// The loaded module.
 pub(crate) struct ZcopyModule {
+    _device: Pin<KBox<MiscDeviceRegistration<Opened>>>,
     _reclaim: Reclaim,
 }
 
@@ -32,6 +38,7 @@ impl kernel::Module for ZcopyModule {
         grant::set_share(module_parameters::grant_share.value());
         Ok(Self {
             _reclaim: Reclaim::start(module)?,
+            _device: KBox::pin_init(MiscDeviceRegistration::register(DEVICE), GFP_KERNEL)?,
         })
     }
 }

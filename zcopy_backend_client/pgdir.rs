@@ -27,3 +27,44 @@ pub fn words(
         .chain(fill)
         .take(WORDS)
 }
+
+/// Whether `references`, which this sorts, are those of as many pages: none is zero, none is there twice.
+pub fn are_distinct(references: &mut [u32]) -> bool {
+    sort(references);
+    references.first() != Some(&0)
+        && references
+            .windows(2)
+            .all(|pair| pair.first() != pair.last())
+}
+
+/// Sorts by a heap. `core`'s sort has ends that objtool does not know not to return.
+fn sort(words: &mut [u32]) {
+    for root in (0..words.len() / 2).rev() {
+        sift(words, root);
+    }
+    for end in (1..words.len()).rev() {
+        words.swap(0, end);
+        if let Some(heap) = words.get_mut(..end) {
+            sift(heap, 0);
+        }
+    }
+}
+
+/// Lets the word at `root` sink below greater ones, in a heap that it alone spoils.
+fn sift(heap: &mut [u32], mut root: usize) {
+    loop {
+        let left = root.saturating_mul(2).saturating_add(1);
+        let right = left.saturating_add(1);
+        let greater = if heap.get(left) < heap.get(right) {
+            right
+        } else {
+            left
+        };
+        // What is not there is less than all.
+        if heap.get(greater) <= heap.get(root) {
+            return;
+        }
+        heap.swap(root, greater);
+        root = greater;
+    }
+}

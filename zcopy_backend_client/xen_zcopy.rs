@@ -2,18 +2,25 @@
 
 //! Memory shared between domains, for drivers of PV devices.
 //!
-//! [`export`] gives pages of ours to another domain, with the page directory that tells it which. Below that: [`grant`] (entries of the
-//! grant table, within a budget), [`reclaim`] (what the other domain does not let go), [`page`], [`pgdir`] (pure), [`domain`], [`work`].
+//! [`export`] gives pages of ours to another domain, with the page directory that tells it which; [`import`] maps pages that another
+//! domain gives us. Below that: [`grant`] (entries of the grant table, within a budget), [`reclaim`] (what the other domain does not let
+//! go), [`directory`] and its format, [`pgdir`] (pure), [`page`], [`domain`], [`work`].
 //! Nothing here knows what is in the memory, nor what is said about it.
 
 #![deny(unsafe_code)]
 
+mod device;
+#[allow(unsafe_code)]
+pub mod directory;
+#[allow(unsafe_code)]
+mod dmabuf;
 #[allow(unsafe_code)]
 pub mod domain;
-#[allow(unsafe_code)]
 pub mod export;
 #[allow(unsafe_code)]
 pub mod grant;
+#[allow(unsafe_code)]
+pub mod import;
 mod module;
 #[allow(unsafe_code)]
 pub mod page;
@@ -33,6 +40,7 @@ module! {
     authors: ["The xen_drm_front authors"],
     description: "Memory shared between Xen domains",
     license: "GPL",
+    imports_ns: ["DMA_BUF"],
     params: {
         grant_share: u32 {
             default: 75,

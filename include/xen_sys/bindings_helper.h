@@ -3,8 +3,10 @@
  * The headers that xen_sys binds.
  */
 
+#include <linux/dma-buf.h>
 #include <linux/module.h>
 #include <linux/uio.h>
+#include <linux/vmalloc.h>
 
 #include <drm/clients/drm_client_setup.h>
 #include <drm/drm_atomic.h>

@@ -5,8 +5,10 @@
  */
 
 #include <linux/mm.h>
+#include <linux/vmalloc.h>
 
 #include <xen/events.h>
+#include <xen/grant_table.h>
 #include <xen/page.h>
 #include <xen/platform_pci.h>
 #include <xen/xen.h>
@@ -16,6 +18,11 @@
 bool xen_sys_domain(void)
 {
 	return xen_domain();
+}
+
+bool xen_sys_pv_domain(void)
+{
+	return xen_pv_domain();
 }
 
 bool xen_sys_has_pv_devices(void)
@@ -72,4 +79,23 @@ int xen_sys_evtchn_status(evtchn_port_t port, u32 *status)
 struct xenbus_transaction xen_sys_xbt_nil(void)
 {
 	return XBT_NIL;
+}
+
+void xen_sys_gnttab_set_map_op(struct gnttab_map_grant_ref *map, struct page *page, grant_ref_t ref,
+			       domid_t domid)
+{
+	gnttab_set_map_op(map, (unsigned long)pfn_to_kaddr(page_to_pfn(page)), GNTMAP_host_map, ref,
+			  domid);
+}
+
+void xen_sys_gnttab_set_unmap_op(struct gnttab_unmap_grant_ref *unmap, struct page *page,
+				 grant_handle_t handle)
+{
+	gnttab_set_unmap_op(unmap, (unsigned long)pfn_to_kaddr(page_to_pfn(page)), GNTMAP_host_map,
+			    handle);
+}
+
+void *xen_sys_vmap_kernel(struct page **pages, unsigned int count)
+{
+	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
 }

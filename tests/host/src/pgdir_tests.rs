@@ -4,6 +4,7 @@
 
 use crate::pgdir::REFERENCES;
 use crate::pgdir::WORDS;
+use crate::pgdir::are_distinct;
 use crate::pgdir::pages;
 use crate::pgdir::words;
 use proptest::prelude::*;
@@ -71,7 +72,30 @@ fn a_1080p_picture_takes_two_pages() {
     assert_eq!(read(&directory, 2025), references);
 }
 
+#[test]
+fn zero_and_twice_the_same_are_no_references_of_pages() {
+    assert!(are_distinct(&mut []));
+    assert!(are_distinct(&mut [8]));
+    assert!(are_distinct(&mut [9, 8, 7]));
+    assert!(!are_distinct(&mut [0]));
+    assert!(!are_distinct(&mut [9, 0, 7]));
+    assert!(!are_distinct(&mut [9, 8, 7, 9]));
+}
+
 proptest! {
+    #[test]
+    fn a_reference_that_is_there_again_is_found(
+        references in prop::collection::hash_set(1u32.., 1..3000),
+        from in any::<prop::sample::Index>(),
+        to in any::<prop::sample::Index>(),
+    ) {
+        let mut references: Vec<u32> = references.into_iter().collect();
+        prop_assert!(are_distinct(&mut references.clone()));
+        let again = references[from.index(references.len())];
+        references.insert(to.index(references.len() + 1), again);
+        prop_assert!(!are_distinct(&mut references));
+    }
+
     #[test]
     fn what_is_written_is_read(references in prop::collection::vec(1u32.., 0..5000)) {
         let directory = write(&references);

@@ -6,6 +6,7 @@ use crate::backend::Output;
 use crate::guest::Config;
 use crate::guest::Guest;
 use crate::guest::Kind;
+use crate::health::Accounts;
 use crate::kernel::Kernel;
 use crate::link::Ended;
 use crate::link::Job;
@@ -150,6 +151,8 @@ pub struct Bench<'a> {
     pub setting: Setting,
     /// The driver, for further guests.
     pub driver: &'a Driver,
+    /// What the guest had before.
+    pub accounts: &'a mut Accounts,
     /// For what a failure leaves to look at.
     pub out: &'a Path,
 }
@@ -246,6 +249,16 @@ impl Bench<'_> {
     pub fn has_display(&mut self) -> Result<bool> {
         let listed = self.guest.run(self.machine, "ls /dev/dri/card*", SHORT)?;
         Ok(listed.status == 0)
+    }
+
+    /// What the guest has now counts as what it had before: for what a kernel keeps when it does something for the first time.
+    ///
+    /// # Errors
+    ///
+    /// When Xen or the guest does not answer.
+    pub fn count_anew(&mut self) -> Result<()> {
+        *self.accounts = Accounts::count(self.machine, self.guest, self.setting.frame())?;
+        Ok(())
     }
 
     /// The running backend.

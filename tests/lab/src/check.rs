@@ -286,6 +286,7 @@ impl Stage<'_> {
             backend: &mut cast.backend,
             setting: cast.setting,
             driver: self.driver,
+            accounts: &mut cast.accounts,
             out: &out,
         };
         let mut outcome = (scenario.run)(&mut bench);

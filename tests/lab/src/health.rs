@@ -172,7 +172,11 @@ impl Accounts {
 }
 
 /// Have Xen write its grant tables to its console, and count a domain's entries in use.
-fn mapped_grants(machine: &mut Machine, domain: u32) -> Result<usize> {
+///
+/// # Errors
+///
+/// When Xen does not.
+pub fn mapped_grants(machine: &mut Machine, domain: u32) -> Result<usize> {
     const END: &str = "gnttab_usage_print_all ] done";
     let serial = machine.serial().to_owned();
     let mark = Mark::end_of(&serial);

@@ -79,7 +79,9 @@ impl Machine {
             files: &[&program("lab-agent")],
         }
         .make(kernel, &dom0_initramfs)?;
-        let mut payload = vec![program("lab-agent"), program("xen-display-test")];
+        let mut payload = ["lab-agent", "xen-display-test", "xen-zcopy"]
+            .map(program)
+            .to_vec();
         payload.extend(ingredients.modules.iter().cloned());
         let payload: Vec<&Path> = payload.iter().map(PathBuf::as_path).collect();
         Initramfs {
@@ -89,10 +91,9 @@ impl Machine {
             files: &payload,
         }
         .make(kernel, &share.join("guest/initramfs"))?;
-        std::fs::copy(
-            program("xen-displ-backend"),
-            share.join("bin/xen-displ-backend"),
-        )?;
+        for name in ["xen-displ-backend", "xen-zcopy"] {
+            std::fs::copy(program(name), share.join("bin").join(name))?;
+        }
 
         let qemu = Qemu::start(&Parts {
             xen: &ingredients.dom0_root.join("xen"),

@@ -10,6 +10,7 @@ mod guests;
 mod module;
 mod power;
 mod sharing;
+mod zcopy;
 
 use crate::backend::Output;
 use crate::bench::Bench;
@@ -173,6 +174,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("buffers", SMALL, errors::buffers),
     check("vgem", SMALL, sharing::vgem),
     check("kmscube", SMALL, clients::kmscube),
+    check("zcopy-from-refs", SMALL, zcopy::from_refs),
     check("client-killed-while-flipping", SMALL, faults::client_killed),
     check(
         "backend-restarted-while-flipping",

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Memory of other domains as dma-bufs: `/dev/xen/zcopy` in a guest, with pages of Dom0's.
+
+use crate::bench::Bench;
+use crate::bench::SHORT;
+use crate::guest::Kind;
+use crate::health::mapped_grants;
+use crate::link::Domain;
+use crate::link::Ended;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+/// Bytes that Dom0 grants: not whole pages.
+const SIZE: u32 = 1_000_000;
+
+/// No reference that Dom0 has given.
+const BAD_REFERENCE: &str = "4000000";
+
+/// In Dom0, a grant to domain `{}` that ends when something is written to a pipe.
+const GRANT: &str =
+    "cd /tmp; rm -f end; mkfifo end; cat end | /lab/bin/xen-zcopy grant --output back --to";
+
+/// What Dom0 has granted is in a dma-buf of the guest, byte for byte, and what the guest writes there is in Dom0's pages; a reference
+/// that is wrong, wherever in the list, leaves nothing mapped.
+pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.bus_driver()? == "vdispl" {
+        // The reference driver has no such thing.
+        return Ok(());
+    }
+    let before = mapped_grants(bench.machine, 0)?;
+    let random = format!("head -c {SIZE} /dev/urandom >/tmp/in");
+    bench.machine.dom0(&random)?;
+    bench.sh(&random)?;
+    let grant = bench
+        .machine
+        .link
+        .spawn(Domain::Zero, &format!("{GRANT} {} in", bench.guest.id))?;
+    let said = bench.machine.link.wait_output(grant, ",", SHORT)?;
+    let refs: Vec<String> = said.trim().split(',').map(str::to_owned).collect();
+
+    let first = run(bench, "", &refs)?;
+    ensure!(first.status == 0, "xen-zcopy said: {}", first.stderr);
+    // The kernel has now made the placeholders that foreign pages are mapped behind, 128 MiB of them, and keeps them.
+    bench.count_anew()?;
+
+    for at in [0, refs.len() / 2, refs.len() - 1] {
+        let mut wrong = refs.clone();
+        wrong[at] = BAD_REFERENCE.to_owned();
+        let refused = run(bench, "", &wrong)?;
+        ensure!(
+            refused.status == 1 && refused.stderr.contains("Invalid argument"),
+            "page {at} was wrong, and xen-zcopy ended with {}: {}",
+            refused.status,
+            refused.stderr
+        );
+    }
+    let now = mapped_grants(bench.machine, 0)?;
+    ensure!(
+        now == before,
+        "after wrong references {now} pages of Dom0 are mapped, before there were {before}"
+    );
+
+    let mapped = run(bench, "--output /tmp/got --input /tmp/in", &refs)?;
+    match bench.guest.config.kind {
+        Kind::Pv => ensure!(
+            mapped.status == 3 && mapped.stderr.contains("cannot be mapped"),
+            "in a PV guest mapping the dma-buf ended with {}: {}",
+            mapped.status,
+            mapped.stderr
+        ),
+        Kind::Pvh => ensure!(mapped.status == 0, "xen-zcopy said: {}", mapped.stderr),
+    }
+    bench.machine.dom0("echo >/tmp/end")?;
+    let ended = bench.machine.link.wait(grant, SHORT)?;
+    ensure!(ended.status == 0, "Dom0's xen-zcopy said: {}", ended.stderr);
+    if bench.guest.config.kind == Kind::Pvh {
+        let sum = |of: &str| format!("head -c {SIZE} {of} | sha256sum");
+        let granted = bench.machine.dom0(&sum("/tmp/in"))?;
+        ensure!(
+            bench.sh(&sum("/tmp/got"))? == granted,
+            "the dma-buf has not what Dom0 granted"
+        );
+        let written = bench.machine.dom0(&sum("/tmp/back"))?;
+        ensure!(
+            written != granted && bench.sh(&sum("/tmp/in"))? == written,
+            "Dom0 has not what was written to the dma-buf"
+        );
+    }
+    bench.sh("rm -f /tmp/got /tmp/in")?;
+    let after = mapped_grants(bench.machine, 0)?;
+    ensure!(
+        after == before,
+        "{after} pages of Dom0 are mapped, before there were {before}"
+    );
+    Ok(())
+}
+
+fn run(bench: &mut Bench<'_>, options: &str, refs: &[String]) -> Result<Ended> {
+    let command = format!("xen-zcopy from-refs --from 0 {options} {}", refs.join(","));
+    bench
+        .guest
+        .run(bench.machine, &command, SHORT)
+        .context("xen-zcopy in the guest")
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+//! ioctl requests of Xen's devices: an argument of 32-bit words, some of which the kernel fills in.
+#![allow(unsafe_code)]
+
+use rustix::io;
+use rustix::ioctl::Ioctl;
+use rustix::ioctl::IoctlOutput;
+use rustix::ioctl::Opcode;
+use std::ffi::c_void;
+use std::os::fd::AsFd;
+
+/// A request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    number: u32,
+    /// Of the argument, in bytes, with one reference if it has any: this is what the request's code contains.
+    size: u32,
+}
+
+impl Request {
+    /// The request of this number, and the size of its argument.
+    pub const fn new(number: u32, size: u32) -> Self {
+        Self { number, size }
+    }
+
+    fn opcode(self) -> Opcode {
+        // As `_IOC(_IOC_NONE, 'G', number, size)`.
+        ((self.size << 16) | (u32::from(b'G') << 8) | self.number) as Opcode
+    }
+
+    /// Makes the request.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `EINVAL`, too, when there are fewer words than the request has at least.
+    pub fn send(self, device: impl AsFd, words: &mut [u32]) -> io::Result<()> {
+        if words.len() * 4 < self.size as usize {
+            return Err(io::Errno::INVAL);
+        }
+        // SAFETY: The kernel reads and writes the words that the request has, and those beyond which a count in them names: callers in
+        // this crate give as many as they count.
+        unsafe {
+            rustix::ioctl::ioctl(
+                device,
+                Words {
+                    opcode: self.opcode(),
+                    words,
+                },
+            )
+        }
+    }
+}
+
+struct Words<'a> {
+    opcode: Opcode,
+    words: &'a mut [u32],
+}
+
+// SAFETY: The pointer is to the words, which stay borrowed; the kernel may write them.
+unsafe impl Ioctl for Words<'_> {
+    type Output = ();
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        self.opcode
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.words.as_mut_ptr().cast()
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> io::Result<()> {
+        Ok(())
+    }
+}

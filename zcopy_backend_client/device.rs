@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/xen/zcopy`: see `include/uapi/xen_zcopy.h`.
+
+use kernel::{
+    alloc::KVVec,
+    bindings,
+    fs::{
+        file::FileDescriptorReservation,
+        File, //
+    },
+    miscdevice::{
+        MiscDevice,
+        MiscDeviceOptions,
+        MiscDeviceRegistration, //
+    },
+    module::this_module,
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    time::msecs_to_jiffies,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    }, //
+    uapi::{
+        _IOC_SIZESHIFT,
+        _IOC_TYPESHIFT, //
+    },
+};
+
+use crate::{
+    dmabuf::{
+        DmaBuf,
+        Shared, //
+    },
+    domain::DomId,
+    import::Imported,
+    LocalModule, //
+};
+
+/// The device.
+pub(crate) const DEVICE: MiscDeviceOptions = MiscDeviceOptions { name: c"xen/zcopy" };
+
+const FROM_REFS: u32 = request(9, 20);
+const WAIT_RELEASED: u32 = request(10, 8);
+
+/// The code of a request whose argument has `size` bytes, with one reference if it has any. The direction is that of the kernel's own:
+/// none.
+const fn request(number: u32, size: u32) -> u32 {
+    size << _IOC_SIZESHIFT | (b'G' as u32) << _IOC_TYPESHIFT | number
+}
+
+/// Most references in one buffer.
+const MAX_REFS: usize = 65536;
+
+/// A dma-buf that was made through an open file, and the number under which it was given to the caller.
+struct Export {
+    fd: u32,
+    shared: Arc<Shared>,
+}
+
+/// An open file.
+#[pin_data]
+pub(crate) struct Opened {
+    /// Those that are not released, but for some that were just now. The newest is the last.
+    #[pin]
+    exports: Mutex<KVec<Export>>,
+}
+
+#[vtable]
+impl MiscDevice for Opened {
+    type Ptr = Pin<KBox<Self>>;
+
+    fn open(_file: &File, _device: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self {
+                exports <- new_mutex!(KVec::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn ioctl(this: Pin<&Self>, _file: &File, request: u32, arg: usize) -> Result<isize> {
+        match request {
+            FROM_REFS => this.make_from_refs(UserPtr::from_addr(arg)),
+            WAIT_RELEASED => this.wait_released(UserPtr::from_addr(arg)),
+            _ => Err(ENOTTY),
+        }
+        .map(|()| 0)
+    }
+
+    #[cfg(CONFIG_COMPAT)]
+    fn compat_ioctl(this: Pin<&Self>, file: &File, request: u32, arg: usize) -> Result<isize> {
+        // The arguments have no pointers and no padding.
+        Self::ioctl(this, file, request, arg)
+    }
+}
+
+impl Opened {
+    /// `XEN_ZCOPY_FROM_REFS`.
+    fn make_from_refs(&self, arg: UserPtr) -> Result {
+        let mut head = UserSlice::new(arg, 16).reader();
+        let flags: u32 = head.read()?;
+        let count = usize::try_from(head.read::<u32>()?)?;
+        let _fd: u32 = head.read()?;
+        let domid = DomId::try_from(head.read::<u32>()?)?;
+        if flags != 0 || count == 0 || count > MAX_REFS {
+            return Err(EINVAL);
+        }
+        let mut references = KVVec::with_capacity(count, GFP_KERNEL)?;
+        let mut tail = UserSlice::new(arg.wrapping_byte_add(16), count.saturating_mul(4)).reader();
+        for _ in 0..count {
+            references.push(tail.read::<u32>()?, GFP_KERNEL)?;
+        }
+
+        let mut exports = self.exports.lock();
+        exports.retain(|export| !export.shared.is_released());
+        exports.reserve(1, GFP_KERNEL)?;
+        drop(exports);
+
+        let imported = Imported::new(domid, &references).map_err(|e| match e {
+            EPROTO => EINVAL,
+            e => e,
+        })?;
+        let dmabuf = DmaBuf::new(this_module::<LocalModule>(), imported)?;
+        let reservation = FileDescriptorReservation::get_unused_fd_flags(bindings::O_CLOEXEC)?;
+        let fd = reservation.reserved_fd();
+        UserSlice::new(arg.wrapping_byte_add(8), 4)
+            .writer()
+            .write(&fd)?;
+        let export = Export {
+            fd,
+            shared: dmabuf.shared(),
+        };
+        self.exports.lock().push(export, GFP_KERNEL)?;
+        reservation.fd_install(dmabuf.into_file());
+        Ok(())
+    }
+
+    /// `XEN_ZCOPY_WAIT_RELEASED`.
+    fn wait_released(&self, arg: UserPtr) -> Result {
+        let mut arg = UserSlice::new(arg, 8).reader();
+        let fd: u32 = arg.read()?;
+        let at_most = msecs_to_jiffies(arg.read()?);
+        // Not with a reference to the dma-buf: it would never be released.
+        let shared = match DmaBuf::get(fd) {
+            Ok(dmabuf) => Some(dmabuf.shared()),
+            Err(_) => self.newest(fd),
+        };
+        shared.ok_or(ENOENT)?.wait_released(at_most)
+    }
+
+    /// The last one made under `fd` that is not released.
+    fn newest(&self, fd: u32) -> Option<Arc<Shared>> {
+        let mut exports = self.exports.lock();
+        exports.retain(|export| !export.shared.is_released());
+        let mut under_it = exports.iter().filter(|export| export.fd == fd);
+        under_it.next_back().map(|export| export.shared.clone())
+    }
+}
