@@ -74,6 +74,7 @@ const HOST_TESTS: &[HostTest] = &[
     ("clippy", clippy),
     ("host-tests", host_tests),
     ("fuzz", fuzz),
+    ("uapi-header", uapi_header),
     ("gate-unsafe-rooms", gates::unsafe_rooms),
     ("gate-generic-rooms", gates::generic_rooms),
 ];
@@ -191,6 +192,26 @@ fn host_tests() -> Result<()> {
         &cache("logs/host-tests.log"),
         &step,
     )
+}
+
+/// The header of `/dev/xen/zcopy`, as C and as C++, is the kernel's own where that has the same.
+fn uapi_header() -> Result<()> {
+    let step = Step::new("compiling the header for user space");
+    for (compiler, standard) in [("gcc", "c11"), ("g++", "c++17")] {
+        let mut compile = Command::new(compiler);
+        compile.args(["-Wall", "-Wextra", "-Werror", "-fsyntax-only"]);
+        compile.arg(format!("-std={standard}"));
+        if compiler == "g++" {
+            compile.args(["-x", "c++"]);
+        }
+        compile.arg("-I").arg(repo("include/uapi"));
+        run_logged(
+            compile.arg(repo("tests/host/uapi/xen_zcopy.c")),
+            &cache("logs/uapi-header.log"),
+            &step,
+        )?;
+    }
+    Ok(())
 }
 
 /// Seconds for each fuzz target: enough to find what a careless change breaks, not to search.
