@@ -87,12 +87,15 @@ impl WorkItem for Worker {
         // After a run that has ended all, the use count is not held.
         let held = queue.is_some();
         let mut waiting = None;
+        let mut ended = None;
         while let Some(mut ending) = queue {
             queue = ending.next.take();
-            if !ending.try_end_all() {
-                ending.next = waiting;
-                waiting = Some(ending);
-            }
+            let list = match ending.try_end_all() {
+                true => &mut ended,
+                false => &mut waiting,
+            };
+            ending.next = list.take();
+            *list = Some(ending);
         }
         state.waiting = waiting;
         if state.waiting.is_some() {
@@ -110,6 +113,11 @@ impl WorkItem for Worker {
             // SAFETY: Gives back the use count of this file's invariant. The module's exit waits for this function to end
             // (`Reclaim::drop`), so its code stays until then.
             unsafe { bindings::module_put(this.module.as_ptr()) };
+        }
+        drop(state);
+        // Outside the lock: a dma-buf that goes may be one whose exporter has grants to end.
+        while let Some(mut ending) = ended {
+            ended = ending.next.take();
         }
     }
 }
