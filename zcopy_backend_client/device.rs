@@ -33,11 +33,16 @@ use kernel::{
 };
 
 use crate::{
+    attached::{
+        Attached,
+        Target, //
+    },
     dmabuf::{
         DmaBuf,
         Shared, //
     },
     domain::DomId,
+    grant::Granted,
     import::Imported,
     LocalModule, //
 };
@@ -47,6 +52,8 @@ pub(crate) const DEVICE: MiscDeviceOptions = MiscDeviceOptions { name: c"xen/zco
 
 const FROM_REFS: u32 = request(9, 20);
 const WAIT_RELEASED: u32 = request(10, 8);
+const TO_REFS: u32 = request(11, 20);
+const RELEASE: u32 = request(12, 8);
 
 /// The code of a request whose argument has `size` bytes, with one reference if it has any. The direction is that of the kernel's own:
 /// none.
@@ -63,21 +70,34 @@ struct Export {
     shared: Arc<Shared>,
 }
 
-/// An open file.
+/// A dma-buf of somebody's whose pages were granted through an open file, and the number under which it was known to the caller.
+struct Import {
+    fd: u32,
+    _granted: Granted,
+}
+
+/// An open file. Its end revokes what was granted through it.
 #[pin_data]
 pub(crate) struct Opened {
+    /// What dma-bufs are attached to.
+    target: Target,
     /// Those that are not released, but for some that were just now. The newest is the last.
     #[pin]
     exports: Mutex<KVec<Export>>,
+    /// The newest is the last.
+    #[pin]
+    imports: Mutex<KVec<Import>>,
 }
 
 #[vtable]
 impl MiscDevice for Opened {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, _device: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
+    fn open(_file: &File, device: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
         KBox::pin_init(
             pin_init!(Self {
+                target: Target::new(device),
+                imports <- new_mutex!(KVec::new()),
                 exports <- new_mutex!(KVec::new()),
             }),
             GFP_KERNEL,
@@ -88,6 +108,8 @@ impl MiscDevice for Opened {
         match request {
             FROM_REFS => this.make_from_refs(UserPtr::from_addr(arg)),
             WAIT_RELEASED => this.wait_released(UserPtr::from_addr(arg)),
+            TO_REFS => this.grant_to_refs(UserPtr::from_addr(arg)),
+            RELEASE => this.release_import(UserPtr::from_addr(arg)),
             _ => Err(ENOTTY),
         }
         .map(|()| 0)
@@ -160,5 +182,45 @@ impl Opened {
         exports.retain(|export| !export.shared.is_released());
         let mut under_it = exports.iter().filter(|export| export.fd == fd);
         under_it.next_back().map(|export| export.shared.clone())
+    }
+
+    /// `XEN_ZCOPY_TO_REFS`.
+    fn grant_to_refs(&self, arg: UserPtr) -> Result {
+        let mut head = UserSlice::new(arg, 16).reader();
+        let fd: u32 = head.read()?;
+        let count = usize::try_from(head.read::<u32>()?)?;
+        let domid = DomId::try_from(head.read::<u32>()?)?;
+        let reserved: u32 = head.read()?;
+        if reserved != 0 || count == 0 || count > MAX_REFS {
+            return Err(EINVAL);
+        }
+        let dmabuf = Attached::new(fd, self.target.clone())?;
+        let granted = Granted::of_dmabuf(domid, count, dmabuf)?;
+        let mut tail = UserSlice::new(arg.wrapping_byte_add(16), count.saturating_mul(4)).writer();
+        for reference in granted.references() {
+            tail.write(&reference)?;
+        }
+        let import = Import {
+            fd,
+            _granted: granted,
+        };
+        Ok(self.imports.lock().push(import, GFP_KERNEL)?)
+    }
+
+    /// `XEN_ZCOPY_RELEASE`.
+    fn release_import(&self, arg: UserPtr) -> Result {
+        let mut arg = UserSlice::new(arg, 8).reader();
+        let fd: u32 = arg.read()?;
+        let reserved: u32 = arg.read()?;
+        if reserved != 0 {
+            return Err(EINVAL);
+        }
+        let mut imports = self.imports.lock();
+        let at = imports.iter().rposition(|import| import.fd == fd);
+        let import = imports.remove(at.ok_or(ENOENT)?)?;
+        drop(imports);
+        // Revokes, which may take a while; what the other domain still has mapped is revoked later.
+        drop(import);
+        Ok(())
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages of ours, granted to another domain.
+//! Pages of ours, or of a dma-buf, granted to another domain.
 //!
 //! # Invariants
 //!
-//! - A [`Grant`] owns its entry in the grant table and a reference to the page that the entry names: a page is not freed while
-//!   the peer could still reach it.
+//! - A [`Grant`] owns its entry in the grant table and a reference to the page that the entry names, or its [`Ending`] has the dma-buf
+//!   that the frame belongs to: a frame is not used for anything else while the peer could still reach it.
 //! - An entry is ended by trying. What the peer still maps goes to [`crate::reclaim`], page and entry together.
 //! - [`IN_USE`] counts the entries that exist, those waiting in `reclaim` included.
 
@@ -19,6 +19,7 @@ use kernel::{
 };
 
 use crate::{
+    attached::Attached,
     domain::DomId,
     page::PageRef,
     reclaim, //
@@ -98,17 +99,19 @@ impl Reserve {
         Ok(Self(head))
     }
 
-    fn grant(&mut self, peer: DomId, page: PageRef) -> Result<Grant> {
+    fn grant(&mut self, peer: DomId, frame: Frame) -> Result<Grant> {
         // SAFETY: `self.0` is the head of a list that we own.
         let reference = unsafe { xen_sys::gnttab_claim_grant_reference(&mut self.0) };
         let reference = u32::try_from(reference).map_err(|_| ENOSPC)?;
-        // SAFETY: `reference` is a free entry of ours; the page stays until the entry is ended (see `Grant`). The peer may
-        // write: real backends map buffers and directories writable.
-        unsafe {
-            xen_sys::gnttab_grant_foreign_access_ref(reference, peer, page.gfn(), 0);
-        }
-        // INVARIANT: The entry is live and names `page`.
-        Ok(Grant { reference, page })
+        let gfn = match &frame {
+            Frame::Page(page) => page.gfn(),
+            Frame::OfDmaBuf(gfn) => *gfn,
+        };
+        // SAFETY: `reference` is a free entry of ours; the frame stays until the entry is ended, by this file's invariants. The
+        // peer may write: real backends map buffers and directories writable.
+        unsafe { xen_sys::gnttab_grant_foreign_access_ref(reference, peer, gfn, 0) };
+        // INVARIANT: The entry is live and names `frame`.
+        Ok(Grant { reference, frame })
     }
 }
 
@@ -119,12 +122,19 @@ impl Drop for Reserve {
     }
 }
 
-/// One granted page.
+/// What is granted.
+enum Frame {
+    Page(PageRef),
+    /// By its number; it belongs to the dma-buf in [`Ending`].
+    OfDmaBuf(usize),
+}
+
+/// One granted frame.
 ///
 /// Dropping it by itself would forget the entry: only [`Granted`] holds these, and ends them.
 struct Grant {
     reference: xen_sys::grant_ref_t,
-    page: PageRef,
+    frame: Frame,
 }
 
 impl Grant {
@@ -140,6 +150,8 @@ impl Grant {
 pub(crate) struct Ending {
     grants: KVVec<Grant>,
     budget: Budget,
+    /// Whose frames they are, if not ours. Goes after the grants.
+    _dmabuf: Option<Attached>,
     /// The next one that waits.
     pub(crate) next: Option<KBox<Ending>>,
 }
@@ -183,12 +195,33 @@ impl Granted {
     /// `ENOSPC`: the module's share of the grant table, or the table, is used up. `ENOMEM`.
     pub fn new(peer: DomId, pages: KVVec<PageRef>) -> Result<Self> {
         let count = pages.len();
+        Self::of_frames(peer, count, pages.into_iter().map(Frame::Page), None)
+    }
+
+    /// Grants the `count` pages of `dmabuf` to `peer`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], and [`Attached::frames`].
+    pub(crate) fn of_dmabuf(peer: DomId, count: usize, dmabuf: Attached) -> Result<Self> {
+        let frames = dmabuf.frames(count)?;
+        let frames = frames.into_iter().map(Frame::OfDmaBuf);
+        Self::of_frames(peer, count, frames, Some(dmabuf))
+    }
+
+    fn of_frames(
+        peer: DomId,
+        count: usize,
+        mut frames: impl Iterator<Item = Frame>,
+        dmabuf: Option<Attached>,
+    ) -> Result<Self> {
         let budget = Budget::take(count)?;
         let mut granted = Self {
             ending: Some(KBox::new(
                 Ending {
                     grants: KVVec::with_capacity(count, GFP_KERNEL)?,
                     budget,
+                    _dmabuf: dmabuf,
                     next: None,
                 },
                 GFP_KERNEL,
@@ -197,14 +230,12 @@ impl Granted {
         let Some(ending) = granted.ending.as_deref_mut() else {
             return Err(EINVAL);
         };
-
-        let mut pages = pages.into_iter();
         while ending.grants.len() < count {
             let batch = count.saturating_sub(ending.grants.len()).min(BATCH);
             let mut reserve = Reserve::new(batch)?;
-            for page in pages.by_ref().take(batch) {
-                let grant = reserve.grant(peer, page)?;
-                // Cannot fail: the room was made above. If it did, the page would stay with its grant, for ever.
+            for frame in frames.by_ref().take(batch) {
+                let grant = reserve.grant(peer, frame)?;
+                // Cannot fail: the room was made above. If it did, the frame would stay with its grant, for ever.
                 if let Err(e) = ending.grants.push_within_capacity(grant) {
                     core::mem::forget(e);
                     return Err(ENOMEM);
@@ -221,7 +252,10 @@ impl Granted {
 
     /// The addresses of the pages in the kernel's own map, in order.
     pub fn addresses(&self) -> impl Iterator<Item = *mut u8> + '_ {
-        self.grants().iter().map(|grant| grant.page.address())
+        self.grants().iter().filter_map(|grant| match &grant.frame {
+            Frame::Page(page) => Some(page.address()),
+            Frame::OfDmaBuf(_) => None,
+        })
     }
 
     fn grants(&self) -> &[Grant] {

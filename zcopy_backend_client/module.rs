@@ -9,6 +9,7 @@ use kernel::{
 };
 
 use crate::{
+    attached::Target,
     device::{
         Opened,
         DEVICE, //
@@ -36,9 +37,13 @@ impl kernel::Module for ZcopyModule {
             return Err(ENODEV);
         }
         grant::set_share(module_parameters::grant_share.value());
+        let reclaim = Reclaim::start(module)?;
+        let device: Pin<KBox<MiscDeviceRegistration<Opened>>> =
+            KBox::pin_init(MiscDeviceRegistration::register(DEVICE), GFP_KERNEL)?;
+        Target::new(&device).prepare()?;
         Ok(Self {
-            _reclaim: Reclaim::start(module)?,
-            _device: KBox::pin_init(MiscDeviceRegistration::register(DEVICE), GFP_KERNEL)?,
+            _device: device,
+            _reclaim: reclaim,
         })
     }
 }

@@ -43,4 +43,33 @@ struct xen_zcopy_wait_released {
 };
 #define XEN_ZCOPY_WAIT_RELEASED _IOC(_IOC_NONE, 'G', 10, sizeof(struct xen_zcopy_wait_released))
 
+/*
+ * Grants the pages of a dma-buf to another domain, for reading and writing. The dma-buf stays attached, whatever happens to its
+ * descriptor, until XEN_ZCOPY_RELEASE or the end of the open file, and until the other domain has unmapped the pages.
+ *
+ * EBADF: no file. EINVAL: no dma-buf, reserved is not 0, count is not its size in pages, or more than XEN_ZCOPY_MAX_REFS; it does not
+ * begin at the start of a page. EOPNOTSUPP: its pages are not where this domain could grant them. ENOSPC: no room in the grant table.
+ * EFAULT, ENOMEM, and its exporter's.
+ */
+struct xen_zcopy_to_refs {
+	__u32 fd;	/* in: the dma-buf */
+	__u32 count;	/* in: its size in pages */
+	__u32 domid;	/* in: the domain to grant them to */
+	__u32 reserved;	/* in: 0 */
+	__u32 refs[1];	/* out: count references */
+};
+#define XEN_ZCOPY_TO_REFS _IOC(_IOC_NONE, 'G', 11, sizeof(struct xen_zcopy_to_refs))
+
+/*
+ * Revokes the references that XEN_ZCOPY_TO_REFS made: the last ones of a dma-buf under this number through this open file. Those whose
+ * pages the other domain has still mapped are revoked when it has not.
+ *
+ * ENOENT: there are none. EINVAL: reserved is not 0.
+ */
+struct xen_zcopy_release {
+	__u32 fd;	/* in: the dma-buf's number then */
+	__u32 reserved;	/* in: 0 */
+};
+#define XEN_ZCOPY_RELEASE _IOC(_IOC_NONE, 'G', 12, sizeof(struct xen_zcopy_release))
+
 #endif /* XEN_ZCOPY_H */

@@ -4,7 +4,9 @@
  * function is the one macro or inline function that its name says.
  */
 
+#include <linux/dma-mapping.h>
 #include <linux/mm.h>
+#include <linux/scatterlist.h>
 #include <linux/vmalloc.h>
 
 #include <xen/events.h>
@@ -98,4 +100,19 @@ void xen_sys_gnttab_set_unmap_op(struct gnttab_unmap_grant_ref *unmap, struct pa
 void *xen_sys_vmap_kernel(struct page **pages, unsigned int count)
 {
 	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
+}
+
+int xen_sys_dma_coerce_mask_and_coherent(struct device *dev, u64 mask)
+{
+	return dma_coerce_mask_and_coherent(dev, mask);
+}
+
+struct page *xen_sys_sg_page(struct scatterlist *sg)
+{
+	return sg_page(sg);
+}
+
+phys_addr_t xen_sys_page_to_phys(struct page *page)
+{
+	return page_to_phys(page);
 }

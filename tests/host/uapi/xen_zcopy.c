@@ -38,3 +38,18 @@ SAME(sizeof(struct xen_zcopy_wait_released),
      sizeof(struct ioctl_gntdev_dmabuf_exp_wait_released));
 SAME_FIELD(xen_zcopy_wait_released, ioctl_gntdev_dmabuf_exp_wait_released, fd);
 SAME_FIELD(xen_zcopy_wait_released, ioctl_gntdev_dmabuf_exp_wait_released, wait_to_ms);
+
+SAME(XEN_ZCOPY_TO_REFS, IOCTL_GNTDEV_DMABUF_IMP_TO_REFS);
+SAME(XEN_ZCOPY_TO_REFS, 0x14470b);
+SAME(sizeof(struct xen_zcopy_to_refs), sizeof(struct ioctl_gntdev_dmabuf_imp_to_refs));
+SAME_FIELD(xen_zcopy_to_refs, ioctl_gntdev_dmabuf_imp_to_refs, fd);
+SAME_FIELD(xen_zcopy_to_refs, ioctl_gntdev_dmabuf_imp_to_refs, count);
+SAME_FIELD(xen_zcopy_to_refs, ioctl_gntdev_dmabuf_imp_to_refs, domid);
+SAME_FIELD(xen_zcopy_to_refs, ioctl_gntdev_dmabuf_imp_to_refs, reserved);
+SAME_FIELD(xen_zcopy_to_refs, ioctl_gntdev_dmabuf_imp_to_refs, refs);
+
+SAME(XEN_ZCOPY_RELEASE, IOCTL_GNTDEV_DMABUF_IMP_RELEASE);
+SAME(XEN_ZCOPY_RELEASE, 0x8470c);
+SAME(sizeof(struct xen_zcopy_release), sizeof(struct ioctl_gntdev_dmabuf_imp_release));
+SAME_FIELD(xen_zcopy_release, ioctl_gntdev_dmabuf_imp_release, fd);
+SAME_FIELD(xen_zcopy_release, ioctl_gntdev_dmabuf_imp_release, reserved);

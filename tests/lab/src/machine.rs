@@ -91,8 +91,10 @@ impl Machine {
             files: &payload,
         }
         .make(kernel, &share.join("guest/initramfs"))?;
-        for name in ["xen-displ-backend", "xen-zcopy"] {
-            std::fs::copy(program(name), share.join("bin").join(name))?;
+        let programs = ["xen-displ-backend", "xen-zcopy"].map(program);
+        for file in programs.iter().chain(&ingredients.modules) {
+            let name = file.file_name().context("a file without a name")?;
+            std::fs::copy(file, share.join("bin").join(name))?;
         }
 
         let qemu = Qemu::start(&Parts {

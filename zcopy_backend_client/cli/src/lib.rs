@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Memory shared between Xen domains, for programs: pages that another domain has granted as a dma-buf ([`Zcopy`]), and pages of
-//! our own granted to another domain ([`Granted`]).
+//! Memory shared between Xen domains, for programs ([`Zcopy`]): pages that another domain has granted as a dma-buf, and the pages of a
+//! dma-buf granted to another domain.
 
-mod gntalloc;
 mod mapping;
+mod memory;
 mod request;
 mod zcopy;
 
-pub use gntalloc::Granted;
 pub use mapping::Mapping;
+pub use memory::Memory;
 pub use zcopy::DEVICE;
 pub use zcopy::Zcopy;
 

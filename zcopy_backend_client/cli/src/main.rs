@@ -11,17 +11,16 @@ use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use rustix::io::Errno;
-use std::fs::OpenOptions;
 use std::io;
-use std::io::Read;
 use std::os::fd::AsRawFd;
+use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use std::time::Instant;
 use xen_zcopy::DEVICE;
-use xen_zcopy::Granted;
 use xen_zcopy::Mapping;
+use xen_zcopy::Memory;
 use xen_zcopy::PAGE_SIZE;
 use xen_zcopy::Zcopy;
 
@@ -39,8 +38,8 @@ enum Command {
     Probe(Device),
     /// Make a dma-buf of pages that another domain has granted to this one, look at it, and let it go.
     FromRefs(FromRefs),
-    /// Grant a file's contents to another domain, until standard input ends.
-    Grant(Grant),
+    /// Grant a dma-buf with a file's contents to another domain, until standard input ends.
+    ToRefs(ToRefs),
 }
 
 #[derive(Args)]
@@ -69,6 +68,9 @@ struct FromRefs {
     /// Then copy a file's contents in.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Keep it until standard input ends.
+    #[arg(long)]
+    hold: bool,
     /// At the end wait so long for the pages to be unmapped.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 5000)]
     wait: u64,
@@ -78,7 +80,9 @@ struct FromRefs {
 }
 
 #[derive(Args)]
-struct Grant {
+struct ToRefs {
+    #[command(flatten)]
+    device: Device,
     /// The domain.
     #[arg(long, value_name = "DOMID")]
     to: u16,
@@ -93,7 +97,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Probe(device) => probe(&device),
         Command::FromRefs(options) => from_refs(&options),
-        Command::Grant(options) => grant(&options),
+        Command::ToRefs(options) => to_refs(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,6 +128,12 @@ fn write(path: &PathBuf, bytes: &[u8]) -> Result<()> {
     std::fs::write(path, bytes).map_err(|error| Error::msg(format!("{}: {error}", path.display())))
 }
 
+/// Waits until standard input ends.
+fn wait_for_end() -> Result<()> {
+    io::copy(&mut io::stdin().lock(), &mut io::sink())?;
+    Ok(())
+}
+
 fn probe(device: &Device) -> Result<()> {
     let zcopy = device.open()?;
     println!("{}: can be opened", device.device.display());
@@ -134,10 +144,16 @@ fn probe(device: &Device) -> Result<()> {
         }
         _ => println!("dma-bufs of granted pages: yes"),
     }
-    let allocator = OpenOptions::new().read(true).open("/dev/xen/gntalloc");
-    match allocator {
-        Ok(_) => println!("granting pages: yes"),
-        Err(error) => println!("granting pages: no, /dev/xen/gntalloc: {error}"),
+    // Nothing was ever granted under that number.
+    match zcopy.release(RawFd::MAX) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTTY) => {
+            println!("granting a dma-buf's pages: not known to this kernel");
+        }
+        _ => println!("granting a dma-buf's pages: yes"),
+    }
+    match Memory::new(PAGE_SIZE) {
+        Ok(_) => println!("memory as a dma-buf: yes"),
+        Err(error) => println!("memory as a dma-buf: no, /dev/udmabuf: {error}"),
     }
     Ok(())
 }
@@ -166,6 +182,9 @@ fn from_refs(options: &FromRefs) -> Result<()> {
             memory.write(input);
         }
     }
+    if options.hold {
+        wait_for_end()?;
+    }
     drop(dmabuf);
     let start = Instant::now();
     zcopy
@@ -175,17 +194,22 @@ fn from_refs(options: &FromRefs) -> Result<()> {
     Ok(())
 }
 
-fn grant(options: &Grant) -> Result<()> {
+fn to_refs(options: &ToRefs) -> Result<()> {
     let contents = read(&options.file)?;
     ensure!(!contents.is_empty(), "{} is empty", options.file.display());
-    let granted = Granted::new(options.to, contents.len().div_ceil(PAGE_SIZE))
-        .context("/dev/xen/gntalloc")?;
-    granted.memory.write(&contents);
-    let refs: Vec<String> = granted.refs.iter().map(u32::to_string).collect();
+    let zcopy = options.device.open()?;
+    let pages = contents.len().div_ceil(PAGE_SIZE);
+    let memory = Memory::new(pages * PAGE_SIZE).context("/dev/udmabuf")?;
+    memory.mapping.write(&contents);
+    let refs = zcopy
+        .to_refs(&memory.dmabuf, options.to, pages)
+        .with_context(|| format!("granting {pages} pages to domain {}", options.to))?;
+    let refs: Vec<String> = refs.iter().map(u32::to_string).collect();
     println!("{}", refs.join(","));
-    io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink())?;
+    wait_for_end()?;
+    zcopy.release(memory.dmabuf.as_raw_fd())?;
     if let Some(output) = &options.output {
-        write(output, &granted.memory.read())?;
+        write(output, &memory.mapping.read())?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! ioctl requests of Xen's devices: an argument of 32-bit words, some of which the kernel fills in.
+//! ioctl requests whose argument is 32-bit words, some of which the kernel fills in.
 #![allow(unsafe_code)]
 
 use rustix::io;
@@ -12,28 +12,36 @@ use std::os::fd::AsFd;
 /// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
+    direction: u32,
+    kind: u8,
     number: u32,
     /// Of the argument, in bytes, with one reference if it has any: this is what the request's code contains.
     size: u32,
 }
 
 impl Request {
-    /// The request of this number, and the size of its argument.
-    pub const fn new(number: u32, size: u32) -> Self {
-        Self { number, size }
+    /// The request of this direction (as in `_IOC`), type and number, and the size of its argument.
+    pub const fn new(direction: u32, kind: u8, number: u32, size: u32) -> Self {
+        Self {
+            direction,
+            kind,
+            number,
+            size,
+        }
     }
 
     fn opcode(self) -> Opcode {
-        // As `_IOC(_IOC_NONE, 'G', number, size)`.
-        ((self.size << 16) | (u32::from(b'G') << 8) | self.number) as Opcode
+        // As `_IOC`.
+        ((self.direction << 30) | (self.size << 16) | (u32::from(self.kind) << 8) | self.number)
+            as Opcode
     }
 
-    /// Makes the request.
+    /// Makes the request; returns what the call returns.
     ///
     /// # Errors
     ///
     /// The kernel's; `EINVAL`, too, when there are fewer words than the request has at least.
-    pub fn send(self, device: impl AsFd, words: &mut [u32]) -> io::Result<()> {
+    pub fn send(self, device: impl AsFd, words: &mut [u32]) -> io::Result<IoctlOutput> {
         if words.len() * 4 < self.size as usize {
             return Err(io::Errno::INVAL);
         }
@@ -58,7 +66,7 @@ struct Words<'a> {
 
 // SAFETY: The pointer is to the words, which stay borrowed; the kernel may write them.
 unsafe impl Ioctl for Words<'_> {
-    type Output = ();
+    type Output = IoctlOutput;
 
     const IS_MUTATING: bool = true;
 
@@ -70,7 +78,7 @@ unsafe impl Ioctl for Words<'_> {
         self.words.as_mut_ptr().cast()
     }
 
-    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> io::Result<()> {
-        Ok(())
+    unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> io::Result<IoctlOutput> {
+        Ok(output)
     }
 }

@@ -5,6 +5,8 @@
 use crate::request::Request;
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
@@ -14,8 +16,10 @@ use std::time::Duration;
 /// The device.
 pub const DEVICE: &str = "/dev/xen/zcopy";
 
-const FROM_REFS: Request = Request::new(9, 20);
-const WAIT_RELEASED: Request = Request::new(10, 8);
+const FROM_REFS: Request = Request::new(0, b'G', 9, 20);
+const WAIT_RELEASED: Request = Request::new(0, b'G', 10, 8);
+const TO_REFS: Request = Request::new(0, b'G', 11, 20);
+const RELEASE: Request = Request::new(0, b'G', 12, 8);
 
 /// The opened device.
 #[derive(Debug)]
@@ -53,11 +57,44 @@ impl Zcopy {
     ///
     /// `TimedOut`. Others: the kernel's.
     pub fn wait_released(&self, fd: RawFd, at_most: Duration) -> io::Result<()> {
-        let fd = u32::try_from(fd).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let fd = number(fd)?;
         let at_most = u32::try_from(at_most.as_millis()).unwrap_or(u32::MAX);
         match WAIT_RELEASED.send(&self.0, &mut [fd, at_most]) {
             Err(rustix::io::Errno::NOENT) => Ok(()),
-            result => Ok(result?),
+            result => Ok(result.map(drop)?),
         }
     }
+
+    /// Grants the pages of a dma-buf, as many as there are, to the domain `domid`, until [`Self::release`]: their references.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: it has not as many. `EOPNOTSUPP`: they cannot be granted. `ENOSPC`: no room in the grant table. Others: the kernel's.
+    pub fn to_refs(&self, dmabuf: impl AsFd, domid: u16, pages: usize) -> io::Result<Vec<u32>> {
+        let count = u32::try_from(pages).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let mut words = vec![
+            number(dmabuf.as_fd().as_raw_fd())?,
+            count,
+            u32::from(domid),
+            0,
+        ];
+        words.resize(4 + pages.max(1), 0);
+        TO_REFS.send(&self.0, &mut words)?;
+        Ok(words.split_off(4))
+    }
+
+    /// Revokes what [`Self::to_refs`] has granted of the dma-buf whose number was `fd`.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`: nothing was. Others: the kernel's.
+    pub fn release(&self, fd: RawFd) -> io::Result<()> {
+        RELEASE.send(&self.0, &mut [number(fd)?, 0])?;
+        Ok(())
+    }
+}
+
+/// A descriptor's number as the requests have it.
+fn number(fd: RawFd) -> io::Result<u32> {
+    u32::try_from(fd).map_err(|_| io::ErrorKind::InvalidInput.into())
 }

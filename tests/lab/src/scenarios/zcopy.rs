@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Memory of other domains as dma-bufs: `/dev/xen/zcopy` in a guest, with pages of Dom0's.
+//! Memory of other domains as dma-bufs: `/dev/xen/zcopy` in a guest, with pages of a dma-buf of Dom0's, granted by the same.
 
 use crate::bench::Bench;
 use crate::bench::SHORT;
+use crate::bench::wait_until;
 use crate::guest::Kind;
 use crate::health::mapped_grants;
 use crate::link::Domain;
 use crate::link::Ended;
+use crate::link::Job;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
@@ -14,12 +16,18 @@ use anyhow::ensure;
 /// Bytes that Dom0 grants: not whole pages.
 const SIZE: u32 = 1_000_000;
 
+/// Makes them.
+const RANDOM: &str = "head -c 1000000 /dev/urandom >/tmp/in";
+
 /// No reference that Dom0 has given.
 const BAD_REFERENCE: &str = "4000000";
 
-/// In Dom0, a grant to domain `{}` that ends when something is written to a pipe.
+/// Has the module in Dom0.
+const LOAD: &str = "[ -d /sys/module/xen_zcopy ] || insmod /lab/bin/xen_zcopy.ko";
+
+/// In Dom0, a grant to a domain that ends when something is written to a pipe.
 const GRANT: &str =
-    "cd /tmp; rm -f end; mkfifo end; cat end | /lab/bin/xen-zcopy grant --output back --to";
+    "cd /tmp; rm -f end; mkfifo end; cat end | /lab/bin/xen-zcopy to-refs --output back --to";
 
 /// What Dom0 has granted is in a dma-buf of the guest, byte for byte, and what the guest writes there is in Dom0's pages; a reference
 /// that is wrong, wherever in the list, leaves nothing mapped.
@@ -29,15 +37,8 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
         return Ok(());
     }
     let before = mapped_grants(bench.machine, 0)?;
-    let random = format!("head -c {SIZE} /dev/urandom >/tmp/in");
-    bench.machine.dom0(&random)?;
-    bench.sh(&random)?;
-    let grant = bench
-        .machine
-        .link
-        .spawn(Domain::Zero, &format!("{GRANT} {} in", bench.guest.id))?;
-    let said = bench.machine.link.wait_output(grant, ",", SHORT)?;
-    let refs: Vec<String> = said.trim().split(',').map(str::to_owned).collect();
+    let (grant, refs) = grant(bench)?;
+    bench.sh(RANDOM)?;
 
     let first = run(bench, "", &refs)?;
     ensure!(first.status == 0, "xen-zcopy said: {}", first.stderr);
@@ -96,10 +97,69 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Who granted them dies while the guest has its pages mapped: they stay what they were, and the module stays, until the
+/// guest lets go; then all is given back.
+pub fn granter_killed(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.bus_driver()? == "vdispl" {
+        return Ok(());
+    }
+    let before = mapped_grants(bench.machine, 0)?;
+    let (grant, refs) = grant(bench)?;
+    let first = run(bench, "", &refs)?;
+    ensure!(first.status == 0, "xen-zcopy said: {}", first.stderr);
+    bench.count_anew()?;
+    let command = format!("exec {}", from_refs_command("--hold", &refs));
+    let holder = bench.guest.spawn(bench.machine, &command)?;
+    bench.machine.link.wait_output(holder, "dma-buf", SHORT)?;
+    bench.machine.link.signal(grant, 9)?;
+    bench.machine.link.wait(grant, SHORT)?;
+    let held = mapped_grants(bench.machine, 0)?;
+    ensure!(
+        held == before + refs.len(),
+        "of {} pages that the guest has mapped {} stayed",
+        refs.len(),
+        held - before
+    );
+    let refused = bench
+        .machine
+        .link
+        .run(Domain::Zero, "rmmod xen_zcopy", SHORT)?;
+    ensure!(
+        refused.status != 0 && refused.stderr.contains("in use"),
+        "rmmod with pages outstanding ended with {}: {}",
+        refused.status,
+        refused.stderr
+    );
+    bench.machine.link.signal(holder, 15)?;
+    bench.machine.link.wait(holder, SHORT)?;
+    wait_until("the return of Dom0's pages", SHORT, || {
+        Ok(mapped_grants(bench.machine, 0)? == before)
+    })?;
+    wait_until("the end of what the module waits for", SHORT, || {
+        let unloaded = bench
+            .machine
+            .link
+            .run(Domain::Zero, "rmmod xen_zcopy", SHORT)?;
+        Ok(unloaded.status == 0)
+    })
+}
+
+/// Has Dom0 grant random bytes to the guest: the job that keeps the grants, and their references.
+fn grant(bench: &mut Bench<'_>) -> Result<(Job, Vec<String>)> {
+    bench.machine.dom0(&format!("{LOAD}; {RANDOM}"))?;
+    let command = format!("{GRANT} {} in", bench.guest.id);
+    let job = bench.machine.link.spawn(Domain::Zero, &command)?;
+    let said = bench.machine.link.wait_output(job, ",", SHORT)?;
+    Ok((job, said.trim().split(',').map(str::to_owned).collect()))
+}
+
+fn from_refs_command(options: &str, refs: &[String]) -> String {
+    format!("xen-zcopy from-refs --from 0 {options} {}", refs.join(","))
+}
+
 fn run(bench: &mut Bench<'_>, options: &str, refs: &[String]) -> Result<Ended> {
-    let command = format!("xen-zcopy from-refs --from 0 {options} {}", refs.join(","));
     bench
         .guest
-        .run(bench.machine, &command, SHORT)
+        .run(bench.machine, &from_refs_command(options, refs), SHORT)
         .context("xen-zcopy in the guest")
 }
