@@ -225,7 +225,11 @@ pub fn records(machine: &Machine, guest: &str, unique_id: &str) -> Result<Vec<Re
         .share()
         .join(format!("capture/{guest}-{unique_id}.jsonl"));
     let text = std::fs::read_to_string(&file).with_context(|| outside(&file))?;
-    text.lines()
+    // The last line may be half written yet.
+    let written = text.rfind('\n').and_then(|end| text.get(..end));
+    written
+        .unwrap_or("")
+        .lines()
         .map(|line| {
             serde_json::from_str(line).with_context(|| format!("{}: {line}", outside(&file)))
         })
