@@ -175,6 +175,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("vgem", SMALL, sharing::vgem),
     check("kmscube", SMALL, clients::kmscube),
     check("zcopy-from-refs", SMALL, zcopy::from_refs),
+    check("zcopy-to-refs", SMALL, zcopy::to_refs),
     check("zcopy-granter-killed", SMALL, zcopy::granter_killed),
     check("client-killed-while-flipping", SMALL, faults::client_killed),
     check(

@@ -97,6 +97,39 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The other way round: Dom0 maps what the guest has granted of a dma-buf. Xen would not map a frame that is not the guest's.
+pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.bus_driver()? == "vdispl" {
+        return Ok(());
+    }
+    bench.machine.dom0(LOAD)?;
+    let id = bench.guest.id;
+    let before = mapped_grants(bench.machine, id)?;
+    let command = format!("{RANDOM}; exec xen-zcopy to-refs --to 0 /tmp/in");
+    let granter = bench.guest.spawn(bench.machine, &command)?;
+    let said = bench.machine.link.wait_output(granter, ",", SHORT)?;
+    let refs: Vec<&str> = said.trim().split(',').collect();
+    let command = format!(
+        "exec /lab/bin/xen-zcopy from-refs --from {id} --hold {}",
+        refs.join(",")
+    );
+    let holder = bench.machine.link.spawn(Domain::Zero, &command)?;
+    bench.machine.link.wait_output(holder, "dma-buf", SHORT)?;
+    let held = mapped_grants(bench.machine, id)?;
+    ensure!(
+        held == before + refs.len(),
+        "Dom0 has {} of the guest's {} pages mapped",
+        held - before,
+        refs.len()
+    );
+    bench.machine.link.signal(holder, 15)?;
+    bench.machine.link.wait(holder, SHORT)?;
+    bench.machine.link.signal(granter, 15)?;
+    bench.machine.link.wait(granter, SHORT)?;
+    bench.sh("rm -f /tmp/in")?;
+    Ok(())
+}
+
 /// Who granted them dies while the guest has its pages mapped: they stay what they were, and the module stays, until the
 /// guest lets go; then all is given back.
 pub fn granter_killed(bench: &mut Bench<'_>) -> Result<()> {
