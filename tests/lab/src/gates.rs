@@ -19,8 +19,8 @@ const UNSAFE_ROOMS: &[&str] = &[
     "zcopy_backend_client",
 ];
 
-/// Where nobody may know of displif: they wrap Xen and KMS for any driver.
-const GENERIC_ROOMS: &[&str] = &["drm_front/xen", "drm_front/kms"];
+/// Where nobody may know of displif: they are for any driver.
+const GENERIC_ROOMS: &[&str] = &["drm_front/xen", "drm_front/kms", "zcopy_backend_client"];
 
 /// Words of displif that nothing else has.
 const DISPLIF_WORDS: &[&str] = &[
