@@ -4,7 +4,7 @@
 //!
 //! # Invariants
 //!
-//! `dmabuf`, `attachment` and `table` are there and belong together until the drop undoes them; the frames stay the buffer's until then.
+//! An [`Attachment`] is one of its dma-buf's, and a table one of its attachment's, until the drop; the frames stay the buffer's until then.
 
 use core::ptr::NonNull;
 
@@ -16,7 +16,6 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    ffi::c_int,
     miscdevice::{
         MiscDevice,
         MiscDeviceRegistration, //
@@ -26,7 +25,10 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use crate::domain;
+use crate::{
+    dmabuf::DmaBuf,
+    domain, //
+};
 
 /// The device that dma-bufs are attached to: none that does anything.
 #[derive(Clone)]
@@ -62,13 +64,37 @@ impl Target {
     }
 }
 
-/// An attached dma-buf. The drop lets it go.
-pub(crate) struct Attached {
-    dmabuf: NonNull<xen_sys::dma_buf>,
-    attachment: NonNull<xen_sys::dma_buf_attachment>,
-    table: NonNull<bindings::sg_table>,
+/// A dma-buf's attachment to a [`Target`]. The drop detaches it.
+struct Attachment {
+    raw: NonNull<xen_sys::dma_buf_attachment>,
+    dmabuf: DmaBuf,
     /// Kept for the attachment.
     _target: Target,
+}
+
+impl Attachment {
+    fn new(dmabuf: DmaBuf, target: Target) -> Result<Self> {
+        // SAFETY: Both are there, by the references that we have to them.
+        let raw = from_err_ptr(unsafe { xen_sys::dma_buf_attach(dmabuf.as_ptr(), target.raw) })?;
+        Ok(Self {
+            raw: NonNull::new(raw).ok_or(ENOMEM)?,
+            dmabuf,
+            _target: target,
+        })
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // SAFETY: Attached by `new`.
+        unsafe { xen_sys::dma_buf_detach(self.dmabuf.as_ptr(), self.raw.as_ptr()) }
+    }
+}
+
+/// An attached dma-buf, mapped for its target. The drop lets it go.
+pub(crate) struct Attached {
+    table: NonNull<bindings::sg_table>,
+    attachment: Attachment,
 }
 
 // SAFETY: None of these belongs to a thread.
@@ -77,52 +103,24 @@ unsafe impl Send for Attached {}
 unsafe impl Sync for Attached {}
 
 impl Attached {
-    /// Attaches the dma-buf under a descriptor of this process to `target`.
+    /// Attaches `dmabuf` to `target`.
     ///
     /// # Errors
     ///
-    /// `EBADF`: no file. `EINVAL`: no dma-buf. Its exporter's.
-    pub(crate) fn new(fd: u32, target: Target) -> Result<Self> {
-        // SAFETY: May be called for any number.
-        let dmabuf = from_err_ptr(unsafe { xen_sys::dma_buf_get(fd as c_int) })?;
-        let dmabuf = NonNull::new(dmabuf).ok_or(EBADF)?;
-        // SAFETY: The dma-buf is there, by the reference just got; so is the device.
-        let attachment = unsafe { xen_sys::dma_buf_attach(dmabuf.as_ptr(), target.raw) };
-        let attachment =
-            from_err_ptr(attachment).and_then(|attachment| NonNull::new(attachment).ok_or(ENOMEM));
-        let attachment = match attachment {
-            Ok(attachment) => attachment,
-            Err(e) => {
-                // SAFETY: Gives the reference back.
-                unsafe { xen_sys::dma_buf_put(dmabuf.as_ptr()) };
-                return Err(e);
-            }
-        };
+    /// `ENOMEM`. Its exporter's.
+    pub(crate) fn new(dmabuf: DmaBuf, target: Target) -> Result<Self> {
+        let attachment = Attachment::new(dmabuf, target)?;
         // SAFETY: Attached just now; nobody holds its reservation for us.
         let table = from_err_ptr(unsafe {
             xen_sys::dma_buf_map_attachment_unlocked(
-                attachment.as_ptr(),
+                attachment.raw.as_ptr(),
                 bindings::dma_data_direction::DMA_BIDIRECTIONAL,
             )
+        })?;
+        Ok(Self {
+            table: NonNull::new(table).ok_or(ENOMEM)?,
+            attachment,
         })
-        .and_then(|table| NonNull::new(table).ok_or(ENOMEM));
-        match table {
-            // INVARIANT: As they were just made.
-            Ok(table) => Ok(Self {
-                dmabuf,
-                attachment,
-                table,
-                _target: target,
-            }),
-            Err(e) => {
-                // SAFETY: Undoes the above, in reverse.
-                unsafe {
-                    xen_sys::dma_buf_detach(dmabuf.as_ptr(), attachment.as_ptr());
-                    xen_sys::dma_buf_put(dmabuf.as_ptr());
-                }
-                Err(e)
-            }
-        }
     }
 
     /// The numbers under which the hypervisor knows its `count` frames.
@@ -132,9 +130,7 @@ impl Attached {
     /// `EINVAL`: it has not as many, or does not begin at the start of one. `EOPNOTSUPP`: they cannot be told, or are not where the
     /// device would look. `ENOMEM`.
     pub(crate) fn frames(&self, count: usize) -> Result<KVVec<usize>> {
-        // SAFETY: By the invariants.
-        let size = unsafe { self.dmabuf.as_ref() }.size;
-        if count.checked_mul(PAGE_SIZE) != Some(size) {
+        if count.checked_mul(PAGE_SIZE) != Some(self.attachment.dmabuf.size()) {
             return Err(EINVAL);
         }
         let mut frames = KVVec::with_capacity(count, GFP_KERNEL)?;
@@ -212,15 +208,13 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // SAFETY: By the invariants; undone in reverse.
+        // SAFETY: Mapped by `new`; what it was mapped from goes after this.
         unsafe {
             xen_sys::dma_buf_unmap_attachment_unlocked(
-                self.attachment.as_ptr(),
+                self.attachment.raw.as_ptr(),
                 self.table.as_ptr(),
                 bindings::dma_data_direction::DMA_BIDIRECTIONAL,
             );
-            xen_sys::dma_buf_detach(self.dmabuf.as_ptr(), self.attachment.as_ptr());
-            xen_sys::dma_buf_put(self.dmabuf.as_ptr());
         }
     }
 }

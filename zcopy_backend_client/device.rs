@@ -25,11 +25,11 @@ use kernel::{
     uaccess::{
         UserPtr,
         UserSlice, //
-    }, //
+    },
     uapi::{
         _IOC_SIZESHIFT,
         _IOC_TYPESHIFT, //
-    },
+    }, //
 };
 
 use crate::{
@@ -139,11 +139,6 @@ impl Opened {
             references.push(tail.read::<u32>()?, GFP_KERNEL)?;
         }
 
-        let mut exports = self.exports.lock();
-        exports.retain(|export| !export.shared.is_released());
-        exports.reserve(1, GFP_KERNEL)?;
-        drop(exports);
-
         let imported = Imported::new(domid, &references).map_err(|e| match e {
             EPROTO => EINVAL,
             e => e,
@@ -154,11 +149,11 @@ impl Opened {
         UserSlice::new(arg.wrapping_byte_add(8), 4)
             .writer()
             .write(&fd)?;
-        let export = Export {
-            fd,
-            shared: dmabuf.shared(),
-        };
-        self.exports.lock().push(export, GFP_KERNEL)?;
+        let shared = dmabuf.shared().ok_or(EINVAL)?;
+        let mut exports = self.exports.lock();
+        exports.retain(|export| !export.shared.is_released());
+        exports.push(Export { fd, shared }, GFP_KERNEL)?;
+        drop(exports);
         reservation.fd_install(dmabuf.into_file());
         Ok(())
     }
@@ -169,11 +164,9 @@ impl Opened {
         let fd: u32 = arg.read()?;
         let at_most = msecs_to_jiffies(arg.read()?);
         // Not with a reference to the dma-buf: it would never be released.
-        let shared = match DmaBuf::get(fd) {
-            Ok(dmabuf) => Some(dmabuf.shared()),
-            Err(_) => self.newest(fd),
-        };
-        shared.ok_or(ENOENT)?.wait_released(at_most)
+        let current = DmaBuf::get(fd).ok().and_then(|dmabuf| dmabuf.shared());
+        let shared = current.or_else(|| self.newest(fd)).ok_or(ENOENT)?;
+        shared.wait_released(at_most)
     }
 
     /// The last one made under `fd` that is not released.
@@ -194,7 +187,7 @@ impl Opened {
         if reserved != 0 || count == 0 || count > MAX_REFS {
             return Err(EINVAL);
         }
-        let dmabuf = Attached::new(fd, self.target.clone())?;
+        let dmabuf = Attached::new(DmaBuf::get(fd)?, self.target.clone())?;
         let granted = Granted::of_dmabuf(domid, count, dmabuf)?;
         let mut tail = UserSlice::new(arg.wrapping_byte_add(16), count.saturating_mul(4)).writer();
         for reference in granted.references() {

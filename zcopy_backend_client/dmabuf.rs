@@ -91,7 +91,7 @@ impl Shared {
     }
 }
 
-/// A reference to a dma-buf of ours.
+/// A reference to a dma-buf: one of ours, or somebody else's.
 pub(crate) struct DmaBuf(NonNull<xen_sys::dma_buf>);
 
 impl DmaBuf {
@@ -120,7 +120,7 @@ impl DmaBuf {
             size,
             flags: (bindings::O_CLOEXEC | bindings::O_RDWR) as c_int,
             resv: ptr::null_mut(),
-            priv_: Arc::into_raw(shared.clone()).cast_mut().cast(),
+            priv_: Arc::into_raw(shared).cast_mut().cast(),
         };
         // SAFETY: `info` is complete; `OPS` and the module outlive the dma-buf, which holds the module.
         match from_err_ptr(unsafe { xen_sys::dma_buf_export(&info) }) {
@@ -138,23 +138,33 @@ impl DmaBuf {
     ///
     /// # Errors
     ///
-    /// `EBADF`: no file. `EINVAL`: no dma-buf, or none of ours.
+    /// `EBADF`: no file. `EINVAL`: no dma-buf.
     pub(crate) fn get(fd: u32) -> Result<Self> {
         // SAFETY: May be called for any number.
         let raw = from_err_ptr(unsafe { xen_sys::dma_buf_get(fd as c_int) })?;
         // INVARIANT: The reference just got.
-        let dmabuf = Self(NonNull::new(raw).ok_or(EBADF)?);
-        // SAFETY: The dma-buf is there as long as `dmabuf`.
-        match unsafe { ptr::eq((*raw).ops, &raw const OPS) } {
-            true => Ok(dmabuf),
-            false => Err(EINVAL),
-        }
+        NonNull::new(raw).map(Self).ok_or(EBADF)
     }
 
-    /// What it shares with those who wait for its end.
-    pub(crate) fn shared(&self) -> Arc<Shared> {
+    /// The dma-buf. Valid as long as `self`.
+    pub(crate) fn as_ptr(&self) -> *mut xen_sys::dma_buf {
+        self.0.as_ptr()
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        // SAFETY: The dma-buf is there as long as `self`.
+        unsafe { self.0.as_ref() }.size
+    }
+
+    /// What it shares with those who wait for its end, if it is one of ours.
+    pub(crate) fn shared(&self) -> Option<Arc<Shared>> {
+        // SAFETY: The dma-buf is there as long as `self`.
+        if !ptr::eq(unsafe { self.0.as_ref() }.ops, &raw const OPS) {
+            return None;
+        }
         // SAFETY: A dma-buf of ours, there as long as `self`.
-        unsafe { shared(self.0.as_ptr()) }.into()
+        Some(unsafe { shared(self.0.as_ptr()) }.into())
     }
 
     /// Its file; the reference goes with it.

@@ -4,8 +4,8 @@
 //!
 //! [`export`] gives pages of ours to another domain, with the page directory that tells it which; [`import`] maps pages that another
 //! domain gives us. Below that: [`grant`] (entries of the grant table, within a budget), [`reclaim`] (what the other domain does not let
-//! go), [`directory`] and its format, [`pgdir`] (pure), [`page`], [`domain`], [`work`].
-//! [`dmabuf`] and [`attached`] do both for dma-bufs, and [`device`] for user space. Nothing here knows what is in the memory, nor what is said about it.
+//! go), [`directory`] and its format, [`pgdir`] (pure), [`page`], [`domain`], [`work`]. [`dmabuf`] and [`attached`] do both for dma-bufs,
+//! and [`device`] for user space. Nothing here knows what is in the memory, nor what is said about it.
 
 #![deny(unsafe_code)]
 

@@ -62,7 +62,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// Size of a picture of the first connector, in bytes.
+    /// Size of a picture of the first connector, in bytes. What is lost on a smaller one is seen if it is more than one picture.
     pub fn frame(&self) -> u64 {
         self.connectors.first().map_or(0, |connector| {
             u64::from(connector.width) * u64::from(connector.height) * 4
@@ -229,6 +229,15 @@ impl Bench<'_> {
         self.machine.link.signal(job, 15)?;
         let ended = self.machine.link.wait(job, SHORT)?;
         self.judge("(held)", ended)
+    }
+
+    /// Whether the guest's display device has the kernel's C driver, the reference.
+    ///
+    /// # Errors
+    ///
+    /// When none has it.
+    pub fn has_reference_driver(&mut self) -> Result<bool> {
+        Ok(self.bus_driver()? == "vdispl")
     }
 
     /// The name of the bus driver that has the guest's display device.

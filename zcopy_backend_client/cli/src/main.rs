@@ -173,7 +173,7 @@ fn from_refs(options: &FromRefs) -> Result<()> {
     let fd = dmabuf.as_raw_fd();
     println!("dma-buf {fd}: {} pages", options.refs.len());
     if options.output.is_some() || input.is_some() {
-        let memory = Mapping::new(&dmabuf, 0, options.refs.len() * PAGE_SIZE)
+        let memory = Mapping::new(&dmabuf, options.refs.len() * PAGE_SIZE)
             .context("the dma-buf cannot be mapped")?;
         if let Some(output) = &options.output {
             write(output, &memory.read())?;

@@ -12,14 +12,13 @@ use std::os::fd::AsRawFd;
 pub struct Mapping(MmapRaw);
 
 impl Mapping {
-    /// Maps `len` bytes of `file` from `offset` on, for reading and writing.
+    /// Maps the first `len` bytes of `file`, for reading and writing.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub fn new(file: impl AsFd, offset: u64, len: usize) -> io::Result<Self> {
+    pub fn new(file: impl AsFd, len: usize) -> io::Result<Self> {
         MmapOptions::new()
-            .offset(offset)
             .len(len)
             .map_raw(file.as_fd().as_raw_fd())
             .map(Self)

@@ -9,6 +9,7 @@ use rustix::fs::SealFlags;
 use rustix::fs::fcntl_add_seals;
 use rustix::fs::ftruncate;
 use rustix::fs::memfd_create;
+use rustix::ioctl::Direction;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -16,7 +17,7 @@ use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 
 /// `UDMABUF_CREATE`.
-const CREATE: Request = Request::new(1, b'u', 0x42, 24);
+const CREATE: Request = Request::new(Direction::Write, b'u', 0x42, 24);
 
 /// Memory of this process, and a dma-buf of the same pages.
 pub struct Memory {
@@ -48,7 +49,7 @@ impl Memory {
             &mut [number, 1, 0, 0, size_of_64_bits[0], size_of_64_bits[1]],
         )?;
         Ok(Self {
-            mapping: Mapping::new(&file, 0, size)?,
+            mapping: Mapping::new(&file, size)?,
             // SAFETY: The kernel has just opened it for us.
             dmabuf: unsafe { OwnedFd::from_raw_fd(fd) },
         })

@@ -3,37 +3,29 @@
 #![allow(unsafe_code)]
 
 use rustix::io;
+use rustix::ioctl::Direction;
 use rustix::ioctl::Ioctl;
 use rustix::ioctl::IoctlOutput;
 use rustix::ioctl::Opcode;
+use rustix::ioctl::opcode::from_components;
 use std::ffi::c_void;
 use std::os::fd::AsFd;
 
 /// A request.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
-    direction: u32,
-    kind: u8,
-    number: u32,
+    opcode: Opcode,
     /// Of the argument, in bytes, with one reference if it has any: this is what the request's code contains.
-    size: u32,
+    size: usize,
 }
 
 impl Request {
-    /// The request of this direction (as in `_IOC`), type and number, and the size of its argument.
-    pub const fn new(direction: u32, kind: u8, number: u32, size: u32) -> Self {
+    /// The request of this direction, type and number, and the size of its argument.
+    pub const fn new(direction: Direction, kind: u8, number: u8, size: usize) -> Self {
         Self {
-            direction,
-            kind,
-            number,
+            opcode: from_components(direction, kind, number, size),
             size,
         }
-    }
-
-    fn opcode(self) -> Opcode {
-        // As `_IOC`.
-        ((self.direction << 30) | (self.size << 16) | (u32::from(self.kind) << 8) | self.number)
-            as Opcode
     }
 
     /// Makes the request; returns what the call returns.
@@ -42,7 +34,7 @@ impl Request {
     ///
     /// The kernel's; `EINVAL`, too, when there are fewer words than the request has at least.
     pub fn send(self, device: impl AsFd, words: &mut [u32]) -> io::Result<IoctlOutput> {
-        if words.len() * 4 < self.size as usize {
+        if words.len() * 4 < self.size {
             return Err(io::Errno::INVAL);
         }
         // SAFETY: The kernel reads and writes the words that the request has, and those beyond which a count in them names: callers in
@@ -51,7 +43,7 @@ impl Request {
             rustix::ioctl::ioctl(
                 device,
                 Words {
-                    opcode: self.opcode(),
+                    opcode: self.opcode,
                     words,
                 },
             )

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use crate::request::Request;
+use rustix::ioctl::Direction;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
@@ -16,10 +17,10 @@ use std::time::Duration;
 /// The device.
 pub const DEVICE: &str = "/dev/xen/zcopy";
 
-const FROM_REFS: Request = Request::new(0, b'G', 9, 20);
-const WAIT_RELEASED: Request = Request::new(0, b'G', 10, 8);
-const TO_REFS: Request = Request::new(0, b'G', 11, 20);
-const RELEASE: Request = Request::new(0, b'G', 12, 8);
+const FROM_REFS: Request = Request::new(Direction::None, b'G', 9, 20);
+const WAIT_RELEASED: Request = Request::new(Direction::None, b'G', 10, 8);
+const TO_REFS: Request = Request::new(Direction::None, b'G', 11, 20);
+const RELEASE: Request = Request::new(Direction::None, b'G', 12, 8);
 
 /// The opened device.
 #[derive(Debug)]

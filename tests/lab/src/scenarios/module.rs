@@ -77,9 +77,9 @@ pub fn without_backend(bench: &mut Bench<'_>) -> Result<()> {
 
 /// The name of the module that drives the display.
 fn name(bench: &mut Bench<'_>) -> Result<&'static str> {
-    Ok(match bench.bus_driver()?.as_str() {
-        "vdispl" => C_DRIVER,
-        _ => "xen_drm_front",
+    Ok(match bench.has_reference_driver()? {
+        true => C_DRIVER,
+        false => "xen_drm_front",
     })
 }
 

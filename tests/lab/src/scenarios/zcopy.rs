@@ -32,18 +32,14 @@ const GRANT: &str =
 /// What Dom0 has granted is in a dma-buf of the guest, byte for byte, and what the guest writes there is in Dom0's pages; a reference
 /// that is wrong, wherever in the list, leaves nothing mapped.
 pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.bus_driver()? == "vdispl" {
-        // The reference driver has no such thing.
+    if bench.has_reference_driver()? {
+        // It stands on nothing of ours.
         return Ok(());
     }
     let before = mapped_grants(bench.machine, 0)?;
     let (grant, refs) = grant(bench)?;
     bench.sh(RANDOM)?;
-
-    let first = run(bench, "", &refs)?;
-    ensure!(first.status == 0, "xen-zcopy said: {}", first.stderr);
-    // The kernel has now made the placeholders that foreign pages are mapped behind, 128 MiB of them, and keeps them.
-    bench.count_anew()?;
+    first_time(bench, &refs)?;
 
     for at in [0, refs.len() / 2, refs.len() - 1] {
         let mut wrong = refs.clone();
@@ -99,7 +95,7 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
 
 /// The other way round: Dom0 maps what the guest has granted of a dma-buf. Xen would not map a frame that is not the guest's.
 pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.bus_driver()? == "vdispl" {
+    if bench.has_reference_driver()? {
         return Ok(());
     }
     bench.machine.dom0(LOAD)?;
@@ -107,19 +103,14 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     let before = mapped_grants(bench.machine, id)?;
     let command = format!("{RANDOM}; exec xen-zcopy to-refs --to 0 /tmp/in");
     let granter = bench.guest.spawn(bench.machine, &command)?;
-    let said = bench.machine.link.wait_output(granter, ",", SHORT)?;
-    let refs: Vec<&str> = said.trim().split(',').collect();
-    let command = format!(
-        "exec /lab/bin/xen-zcopy from-refs --from {id} --hold {}",
-        refs.join(",")
-    );
+    let refs = refs_of(bench, granter)?;
+    let command = format!("exec /lab/bin/{}", from_refs_command(id, "--hold", &refs));
     let holder = bench.machine.link.spawn(Domain::Zero, &command)?;
     bench.machine.link.wait_output(holder, "dma-buf", SHORT)?;
     let held = mapped_grants(bench.machine, id)?;
     ensure!(
         held == before + refs.len(),
-        "Dom0 has {} of the guest's {} pages mapped",
-        held - before,
+        "Dom0 has {held} pages of the guest mapped, not {} more than {before}",
         refs.len()
     );
     bench.machine.link.signal(holder, 15)?;
@@ -130,18 +121,16 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Who granted them dies while the guest has its pages mapped: they stay what they were, and the module stays, until the
+/// Who granted them dies while the guest has its pages mapped: they stay mapped, and the module stays, until the
 /// guest lets go; then all is given back.
 pub fn granter_killed(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.bus_driver()? == "vdispl" {
+    if bench.has_reference_driver()? {
         return Ok(());
     }
     let before = mapped_grants(bench.machine, 0)?;
     let (grant, refs) = grant(bench)?;
-    let first = run(bench, "", &refs)?;
-    ensure!(first.status == 0, "xen-zcopy said: {}", first.stderr);
-    bench.count_anew()?;
-    let command = format!("exec {}", from_refs_command("--hold", &refs));
+    first_time(bench, &refs)?;
+    let command = format!("exec {}", from_refs_command(0, "--hold", &refs));
     let holder = bench.guest.spawn(bench.machine, &command)?;
     bench.machine.link.wait_output(holder, "dma-buf", SHORT)?;
     bench.machine.link.signal(grant, 9)?;
@@ -149,9 +138,8 @@ pub fn granter_killed(bench: &mut Bench<'_>) -> Result<()> {
     let held = mapped_grants(bench.machine, 0)?;
     ensure!(
         held == before + refs.len(),
-        "of {} pages that the guest has mapped {} stayed",
-        refs.len(),
-        held - before
+        "{held} pages of Dom0 are mapped, not {} more than {before}",
+        refs.len()
     );
     let refused = bench
         .machine
@@ -182,17 +170,33 @@ fn grant(bench: &mut Bench<'_>) -> Result<(Job, Vec<String>)> {
     bench.machine.dom0(&format!("{LOAD}; {RANDOM}"))?;
     let command = format!("{GRANT} {} in", bench.guest.id);
     let job = bench.machine.link.spawn(Domain::Zero, &command)?;
-    let said = bench.machine.link.wait_output(job, ",", SHORT)?;
-    Ok((job, said.trim().split(',').map(str::to_owned).collect()))
+    Ok((job, refs_of(bench, job)?))
 }
 
-fn from_refs_command(options: &str, refs: &[String]) -> String {
-    format!("xen-zcopy from-refs --from 0 {options} {}", refs.join(","))
+/// The references that a job grants.
+fn refs_of(bench: &mut Bench<'_>, job: Job) -> Result<Vec<String>> {
+    let said = bench.machine.link.wait_output(job, ",", SHORT)?;
+    Ok(said.trim().split(',').map(str::to_owned).collect())
+}
+
+/// Has the guest map foreign pages for the first time: its kernel makes the placeholders that they are mapped behind, 128 MiB of them, and
+/// keeps them.
+fn first_time(bench: &mut Bench<'_>, refs: &[String]) -> Result<()> {
+    let first = run(bench, "", refs)?;
+    ensure!(first.status == 0, "xen-zcopy said: {}", first.stderr);
+    bench.count_anew()
+}
+
+fn from_refs_command(domid: u32, options: &str, refs: &[String]) -> String {
+    format!(
+        "xen-zcopy from-refs --from {domid} {options} {}",
+        refs.join(",")
+    )
 }
 
 fn run(bench: &mut Bench<'_>, options: &str, refs: &[String]) -> Result<Ended> {
     bench
         .guest
-        .run(bench.machine, &from_refs_command(options, refs), SHORT)
+        .run(bench.machine, &from_refs_command(0, options, refs), SHORT)
         .context("xen-zcopy in the guest")
 }
