@@ -25,7 +25,7 @@ pub fn many(bench: &mut Bench<'_>) -> Result<()> {
 
 /// The guest flips between two cards and checks every event; the backend's log must show the cards in turn.
 fn flip(bench: &mut Bench<'_>, how: &str, count: usize) -> Result<()> {
-    let connector = bench.connector(1)?;
+    let connector = bench.connector(0)?;
     let name = bench.guest.config.name.clone();
     let before = records(bench.machine, &name, connector.unique_id)?.len();
     bench.test(&format!(
