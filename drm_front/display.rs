@@ -49,9 +49,7 @@ use crate::{
     buffer::{
         BufferHandle,
         Cookies,
-        Dbuf,
-        Fb,
-        FbHandle, //
+        Dbuf, //
     },
     debugfs,
     displif::{
@@ -68,6 +66,10 @@ use crate::{
         }, //
     },
     formats,
+    framebuffer::{
+        Fb,
+        FbHandle, //
+    },
     head::{
         Head,
         Tick, //

@@ -3,7 +3,7 @@
 //! Frontend driver of Xen's PV displays.
 //!
 //! The lower rooms do not know the upper ones: `displif` (the protocol, pure), `xen` and `kms` (safe wrappers of the kernel's
-//! interfaces), `session` (one connection), `remote`, `buffer` and `head` (what outlives connections), `display`, `keeper`
+//! interfaces), `session` (one connection), `remote`, `buffer`, `framebuffer` and `head` (what outlives connections), `display`, `keeper`
 //! (what waits), `front` (the bus driver).
 
 #![deny(unsafe_code)]
@@ -13,6 +13,7 @@ mod debugfs;
 mod display;
 mod displif;
 mod formats;
+mod framebuffer;
 mod front;
 mod head;
 mod keeper;

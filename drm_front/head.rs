@@ -28,7 +28,6 @@ use kernel::{
 };
 
 use crate::{
-    buffer::Fb,
     display::DisplaySession,
     displif::{
         config::Resolution,
@@ -43,6 +42,7 @@ use crate::{
             FbCookie, //
         }, //
     },
+    framebuffer::Fb,
     kms::{
         driver::ModeSize,
         event::FlipEvent, //
