@@ -7,6 +7,7 @@ use core::num::NonZeroU64;
 use kernel::{
     alloc::KVVec,
     new_mutex,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -19,6 +20,8 @@ use kernel::{
 };
 
 use xen_zcopy::{
+    attached::Attached,
+    dmabuf::DmaBuf,
     domain::DomId,
     export::Exported,
     page::PageRef, //
@@ -34,7 +37,14 @@ use crate::{
         Operation,
         Request, //
     },
-    kms::driver::DumbGeometry,
+    imported::ImportedBuffer,
+    kms::{
+        driver::{
+            DumbGeometry,
+            FbGeometry, //
+        },
+        foreign::ForeignMemory, //
+    },
     remote::{
         Object,
         Remote, //
@@ -57,7 +67,7 @@ impl Cookies {
     }
 }
 
-/// A display buffer: pages of ours, granted to the backend.
+/// A display buffer.
 #[pin_data]
 pub(crate) struct Dbuf {
     /// Its name on the wire.
@@ -66,11 +76,40 @@ pub(crate) struct Dbuf {
     pub(crate) geometry: DumbGeometry,
     /// The bytes that it really has: whole pages.
     pub(crate) size: u64,
-    pages: KVVec<PageRef>,
     #[pin]
-    grants: Mutex<Option<Grants>>,
+    memory: Mutex<Memory>,
     #[pin]
     remote: Remote,
+}
+
+/// Where a display buffer's memory is.
+enum Memory {
+    /// Not told yet, or nowhere any more.
+    Nowhere,
+    /// In this domain, granted to the backend.
+    Here(Pages, Option<Grants>),
+    /// In the backend's domain, which has granted it to this one in the session that knows the buffer.
+    There(Arc<ForeignMemory>),
+}
+
+/// Pages in this domain.
+enum Pages {
+    Own(KVVec<PageRef>),
+    /// Of another driver's dma-buf.
+    OfDmaBuf(Arc<Attached>),
+}
+
+impl Memory {
+    /// What this domain has of it, after bringing it here.
+    fn bring_home(&mut self) -> Result<(&Pages, &mut Option<Grants>)> {
+        if let Self::There(memory) = self {
+            *self = Self::Here(Pages::Own(memory.bring_home()?), None);
+        }
+        match self {
+            Self::Here(pages, grants) => Ok((pages, grants)),
+            Self::Nowhere | Self::There(_) => Err(ENODEV),
+        }
+    }
 }
 
 /// No domain has this number (`DOMID_INVALID`).
@@ -83,14 +122,25 @@ struct Grants {
 }
 
 impl Grants {
-    fn new(peer: DomId, pages: &KVVec<PageRef>) -> Result<Self> {
-        let mut granted = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
-        for page in pages {
-            granted.push(page.clone(), GFP_KERNEL)?;
-        }
-        let buffer = Exported::new(peer, granted)?;
+    fn new(peer: DomId, pages: &Pages) -> Result<Self> {
+        let buffer = match pages {
+            Pages::Own(pages) => {
+                let mut granted = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
+                for page in pages {
+                    granted.push(page.clone(), GFP_KERNEL)?;
+                }
+                Exported::new(peer, granted)?
+            }
+            Pages::OfDmaBuf(dmabuf) => Exported::of_dmabuf(peer, dmabuf.clone())?,
+        };
         Ok(Self { peer, buffer })
     }
+}
+
+/// Bytes of as many pages as `size` bytes take.
+fn whole_pages(size: u64) -> u64 {
+    size.div_ceil(PAGE_SIZE as u64)
+        .saturating_mul(PAGE_SIZE as u64)
 }
 
 impl Dbuf {
@@ -98,21 +148,77 @@ impl Dbuf {
         cookies: &Cookies,
         geometry: DumbGeometry,
         peer: DomId,
-        pages: KVVec<PageRef>,
+        pages: Pages,
     ) -> Result<Arc<Self>> {
-        let size = u64::try_from(pages.len())?.saturating_mul(kernel::page::PAGE_SIZE as u64);
         let grants = Grants::new(peer, &pages)?;
+        let memory = Memory::Here(pages, Some(grants));
         Arc::pin_init(
             pin_init!(Self {
                 cookie: DbufCookie::new(cookies.next()),
                 geometry,
-                size,
-                pages,
-                grants <- new_mutex!(Some(grants)),
+                size: whole_pages(geometry.size),
+                memory <- new_mutex!(memory),
                 remote <- Remote::new(),
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// One in the memory of a dma-buf, known to the backend if there is one, and to [`Display::dbufs`].
+    ///
+    /// # Errors
+    ///
+    /// As of [`BufferHandle::new`].
+    pub(crate) fn of_dmabuf(
+        display: &Arc<Display>,
+        geometry: DumbGeometry,
+        dmabuf: Arc<Attached>,
+    ) -> Result<Arc<Self>> {
+        Self::enter_new(display, geometry, Pages::OfDmaBuf(dmabuf))
+    }
+
+    fn enter_new(
+        display: &Arc<Display>,
+        geometry: DumbGeometry,
+        pages: Pages,
+    ) -> Result<Arc<Self>> {
+        let dbuf = Self::new(&display.cookies, geometry, display.peer(), pages)?;
+        display.dbufs.add(dbuf.clone())?;
+        display.count_wait();
+        if let Err(e) = dbuf.enter(display) {
+            Self::retire(display, &dbuf);
+            return Err(e.into());
+        }
+        Ok(dbuf)
+    }
+
+    /// User space has dropped it.
+    fn retire(display: &Arc<Display>, dbuf: &Arc<Self>) {
+        display.dbufs.retire(dbuf);
+        Display::collect_soon(display);
+    }
+
+    /// One that the session of this generation has been asked to allocate.
+    fn of_backend(
+        cookie: DbufCookie,
+        geometry: DumbGeometry,
+        generation: u64,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                cookie,
+                geometry,
+                size: whole_pages(geometry.size),
+                memory <- new_mutex!(Memory::Nowhere),
+                remote <- Remote::known_to(generation),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The backend has allocated `memory` for it.
+    pub(crate) fn set_memory(&self, memory: Arc<ForeignMemory>) {
+        *self.memory.lock() = Memory::There(memory);
     }
 
     /// Makes it known to the backend, if there is one, and waits for that.
@@ -130,41 +236,78 @@ impl Dbuf {
 
     /// The request that makes it known to `session`; grants the pages anew when the backend's domain is another one.
     fn enter_request(&self, session: &DisplaySession) -> Result<Request, CallError> {
-        let mut slot = self.grants.lock();
+        let mut memory = self.memory.lock();
+        let (pages, slot) = memory.bring_home().map_err(CallError::Unsent)?;
         let kept = slot.take_if(|grants| grants.peer == session.peer);
         // Others are revoked first: there may be no room for both.
         drop(slot.take());
         let grants = match kept {
             Some(grants) => grants,
-            None => Grants::new(session.peer, &self.pages).map_err(CallError::Unsent)?,
+            None => Grants::new(session.peer, pages).map_err(CallError::Unsent)?,
         };
         let gref_directory = slot.insert(grants).buffer.directory_reference();
+        Self::create_request(self.cookie, self.geometry, false, gref_directory)
+            .map_err(CallError::Unsent)
+    }
+
+    /// The request that tells of a buffer with this directory, for the backend to read or, if it is to allocate, to fill in.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: it is larger than a request can tell.
+    pub(crate) fn create_request(
+        dbuf: DbufCookie,
+        geometry: DumbGeometry,
+        req_alloc: bool,
+        gref_directory: u32,
+    ) -> Result<Request> {
         Ok(Request::DbufCreate {
-            dbuf: self.cookie,
-            width: self.geometry.width,
-            height: self.geometry.height,
-            bpp: self.geometry.bpp,
+            dbuf,
+            width: geometry.width,
+            height: geometry.height,
+            bpp: geometry.bpp,
             // Exactly what the geometry says: some backends compute the number of pages from it.
-            buffer_sz: u32::try_from(self.geometry.size).map_err(|_| CallError::Unsent(EINVAL))?,
-            req_alloc: false,
+            buffer_sz: u32::try_from(geometry.size).map_err(|_| EINVAL)?,
+            req_alloc,
             gref_directory,
             data_ofs: 0,
         })
     }
 
+    /// Brings memory of a backend that is not `session`'s, if it has some, to this domain.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn leave_backend(&self, session: Option<&DisplaySession>) -> Result {
+        if session.is_some_and(|session| self.remote.is_known_to(session)) {
+            return Ok(());
+        }
+        let mut memory = self.memory.lock();
+        match &*memory {
+            Memory::There(_) => memory.bring_home().map(|_| ()),
+            Memory::Nowhere | Memory::Here(..) => Ok(()),
+        }
+    }
+
     /// The grants are void, after a restore of the domain: new ones are made for the next session.
     pub(crate) fn void_grants(&self) {
-        if let Some(grants) = &mut *self.grants.lock() {
+        if let Memory::Here(_, Some(grants)) = &mut *self.memory.lock() {
             grants.peer = NOBODY;
         }
     }
 
     /// How many grants it takes.
     pub(crate) fn grants(&self) -> usize {
-        self.grants
-            .lock()
-            .as_ref()
-            .map_or(0, |grants| grants.buffer.grants())
+        match &*self.memory.lock() {
+            Memory::Here(_, Some(grants)) => grants.buffer.grants(),
+            _ => 0,
+        }
+    }
+
+    /// Whether its memory is the backend's.
+    pub(crate) fn is_there(&self) -> bool {
+        matches!(&*self.memory.lock(), Memory::There(_))
     }
 }
 
@@ -180,8 +323,14 @@ impl Object for Dbuf {
 
 /// User space's hold on a buffer. The drop retires it.
 pub(crate) struct BufferHandle {
+    /// Whose it is.
     pub(crate) display: Arc<Display>,
-    pub(crate) dbuf: Arc<Dbuf>,
+    buffer: Buffer,
+}
+
+enum Buffer {
+    Dumb(Arc<Dbuf>),
+    Imported(Pin<KBox<ImportedBuffer>>),
 }
 
 impl BufferHandle {
@@ -196,27 +345,74 @@ impl BufferHandle {
         geometry: DumbGeometry,
         pages: KVVec<PageRef>,
     ) -> Result<Self> {
-        let dbuf = Dbuf::new(&display.cookies, geometry, display.peer(), pages)?;
-        display.dbufs.add(dbuf.clone())?;
-        // From here on the drop cleans up.
-        let handle = Self {
-            display: display.clone(),
-            dbuf: dbuf.clone(),
-        };
-        display.count_wait();
-        dbuf.enter(display)?;
-        Ok(handle)
+        let dbuf = Dbuf::enter_new(display, geometry, Pages::Own(pages))?;
+        Ok(Self::of_dbuf(display, dbuf))
     }
 
-    /// What user space asked for.
-    pub(crate) fn geometry(&self) -> DumbGeometry {
-        self.dbuf.geometry
+    /// A buffer that the session of this generation has been asked to allocate, its memory yet to be told.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn of_backend(
+        display: &Arc<Display>,
+        cookie: DbufCookie,
+        geometry: DumbGeometry,
+        generation: u64,
+    ) -> Result<(Self, Arc<Dbuf>)> {
+        let dbuf = Dbuf::of_backend(cookie, geometry, generation)?;
+        display.dbufs.add(dbuf.clone())?;
+        Ok((Self::of_dbuf(display, dbuf.clone()), dbuf))
+    }
+
+    fn of_dbuf(display: &Arc<Display>, dbuf: Arc<Dbuf>) -> Self {
+        Self {
+            display: display.clone(),
+            buffer: Buffer::Dumb(dbuf),
+        }
+    }
+
+    /// A dma-buf. The backend is told of it when a framebuffer needs it.
+    ///
+    /// # Errors
+    ///
+    /// As of [`ImportedBuffer::new`].
+    pub(crate) fn import(display: &Arc<Display>, dmabuf: DmaBuf) -> Result<Self> {
+        Ok(Self {
+            display: display.clone(),
+            buffer: Buffer::Imported(ImportedBuffer::new(dmabuf)?),
+        })
+    }
+
+    /// The display buffer that a framebuffer of it is a part of.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: it does not fit, or displif cannot tell of it. As of [`Self::new`].
+    pub(crate) fn dbuf_for(&self, fb: FbGeometry) -> Result<Arc<Dbuf>> {
+        let dbuf = match &self.buffer {
+            Buffer::Imported(imported) => return imported.dbuf_for(&self.display, fb),
+            Buffer::Dumb(dbuf) => dbuf,
+        };
+        // What is sent has neither pitch nor offset: whoever asks for others than the buffer's would get a skewed picture.
+        let buffer = dbuf.geometry;
+        let fits = fb.width <= buffer.width
+            && fb.height <= buffer.height
+            && u32::from(fb.cpp).checked_mul(8) == Some(buffer.bpp);
+        match fits && fb.pitch == buffer.pitch && fb.offset == 0 {
+            true => Ok(dbuf.clone()),
+            false => Err(EINVAL),
+        }
     }
 }
 
 impl Drop for BufferHandle {
     fn drop(&mut self) {
-        self.display.dbufs.retire(&self.dbuf);
-        Display::collect_soon(&self.display);
+        match &self.buffer {
+            Buffer::Dumb(dbuf) => Dbuf::retire(&self.display, dbuf),
+            Buffer::Imported(imported) => {
+                imported.for_each(|dbuf| Dbuf::retire(&self.display, dbuf))
+            }
+        }
     }
 }

@@ -15,7 +15,10 @@ use xen_zcopy::{
 
 use crate::{
     display::Display,
-    kms::driver::DebugfsFile,
+    kms::{
+        driver::DebugfsFile,
+        foreign, //
+    },
     remote::Object, //
 };
 
@@ -122,7 +125,7 @@ fn buffers(display: &Display, m: &SeqFile) {
         let geometry = dbuf.geometry;
         seq_print!(
             m,
-            "dbuf {}: {}x{} bpp {} bytes {} grants {} {}{}\n",
+            "dbuf {}: {}x{} bpp {} bytes {} grants {} {}{}{}\n",
             dbuf.cookie.get(),
             geometry.width,
             geometry.height,
@@ -130,6 +133,11 @@ fn buffers(display: &Display, m: &SeqFile) {
             dbuf.size,
             dbuf.grants(),
             dbuf.remote().state(),
+            if dbuf.is_there() {
+                " backend's memory"
+            } else {
+                ""
+            },
             retired(dbuf.remote().is_retired())
         );
     }
@@ -161,8 +169,9 @@ fn grants(_display: &Display, m: &SeqFile) {
     let (used, limit) = grant::usage();
     seq_print!(
         m,
-        "used: {used}\nlimit: {limit}\nstill mapped by a backend: {}\n",
-        reclaim::waiting()
+        "used: {used}\nlimit: {limit}\nstill mapped by a backend: {}\npages of backends in buffers: {}\n",
+        reclaim::waiting(),
+        foreign::total()
     );
 }
 

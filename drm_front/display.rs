@@ -38,6 +38,7 @@ use kernel::{
 };
 
 use xen_zcopy::{
+    dmabuf::DmaBuf,
     domain::DomId,
     grant,
     page::PageRef,
@@ -46,6 +47,10 @@ use xen_zcopy::{
 };
 
 use crate::{
+    allocation::{
+        self,
+        Allocation, //
+    },
     buffer::{
         BufferHandle,
         Cookies,
@@ -82,7 +87,8 @@ use crate::{
             FbGeometry,
             ModeSize, //
         },
-        event::FlipEvent, //
+        event::FlipEvent,
+        foreign::ForeignMemory, //
     },
     log_limit::LogLimit,
     remote::{
@@ -185,6 +191,8 @@ pub(crate) struct Display {
     pub(crate) fbs: Registry<Fb>,
     /// For both.
     pub(crate) cookies: Cookies,
+    /// Whether the backend allocates buffers.
+    pub(crate) allocation: Allocation,
     /// The registered DRM device: from the first connection until the xenbus device goes.
     #[pin]
     pub(crate) drm: Mutex<Option<kms::device::Registration<Display>>>,
@@ -222,6 +230,7 @@ impl Display {
         dev: DeviceRef,
         phase: Phase,
         heads: KVec<Pin<KBox<Head>>>,
+        allocation: Allocation,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
@@ -239,6 +248,7 @@ impl Display {
                 dbufs <- Registry::new(),
                 fbs <- Registry::new(),
                 cookies: Cookies::new(),
+                allocation,
                 drm <- new_mutex!(None),
                 monitors <- new_spinlock_irq!(Monitors {
                     connected: true,
@@ -496,6 +506,13 @@ impl kms::driver::Driver for Display {
         grant::admit(u64::try_from(grants)?)
     }
 
+    fn allocate_buffer(
+        this: &Arc<Self>,
+        geometry: DumbGeometry,
+    ) -> Result<Option<(BufferHandle, Arc<ForeignMemory>)>> {
+        allocation::allocate(this, geometry)
+    }
+
     fn create_buffer(
         this: &Arc<Self>,
         geometry: DumbGeometry,
@@ -504,12 +521,12 @@ impl kms::driver::Driver for Display {
         BufferHandle::new(this, geometry, pages)
     }
 
-    fn create_framebuffer(buffer: &BufferHandle, geometry: FbGeometry) -> Result<FbHandle> {
-        FbHandle::new(buffer, geometry)
+    fn import_buffer(this: &Arc<Self>, dmabuf: DmaBuf) -> Result<BufferHandle> {
+        BufferHandle::import(this, dmabuf)
     }
 
-    fn geometry(buffer: &BufferHandle) -> DumbGeometry {
-        buffer.geometry()
+    fn create_framebuffer(buffer: &BufferHandle, geometry: FbGeometry) -> Result<FbHandle> {
+        FbHandle::new(buffer, geometry)
     }
 
     fn connected(&self, _pipe: usize) -> bool {

@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+mod allocation;
 mod buffer;
 mod debugfs;
 mod display;
@@ -16,6 +17,7 @@ mod formats;
 mod framebuffer;
 mod front;
 mod head;
+mod imported;
 mod keeper;
 #[allow(unsafe_code)]
 mod kms;
@@ -41,6 +43,10 @@ module! {
         grace: u32 {
             default: 10,
             description: "Seconds without a backend after which the monitors count as unplugged",
+        },
+        be_alloc_mib: u32 {
+            default: 512,
+            description: "The most memory of backends (be-alloc=1) that buffers may have, in MiB",
         },
     },
 }

@@ -98,16 +98,17 @@ impl FbHandle {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: the backend refuses it. `ENOMEM`, `ETIMEDOUT`, `EBUSY`.
+    /// `EINVAL`: it does not fit its buffer, or the backend refuses it. `ENOMEM`, `ETIMEDOUT`, `EBUSY`. `ENOSPC`: an imported buffer cannot be granted.
     pub(crate) fn new(buffer: &BufferHandle, geometry: FbGeometry) -> Result<Self> {
         let display = &buffer.display;
+        let dbuf = buffer.dbuf_for(geometry)?;
         // From here on the drop cleans up.
         let mut handle = Self {
             display: display.clone(),
             fbs: KVec::new(),
         };
         display.count_wait();
-        handle.attach(&buffer.dbuf, geometry).map_err(|e| match e {
+        handle.attach(&dbuf, geometry).map_err(|e| match e {
             CallError::Refused(_) => EINVAL,
             e => e.into(),
         })?;
@@ -119,7 +120,7 @@ impl FbHandle {
                     height,
                     ..geometry
                 };
-                match handle.attach(&buffer.dbuf, part) {
+                match handle.attach(&dbuf, part) {
                     // Then it cannot be shown there, which a commit finds out.
                     Ok(()) | Err(CallError::Refused(_)) => {}
                     Err(e) => return Err(e.into()),

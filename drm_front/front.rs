@@ -21,6 +21,7 @@ use kernel::{
 };
 
 use crate::{
+    allocation::Allocation,
     display::{
         warn_limited,
         Connection,
@@ -88,16 +89,8 @@ impl xenbus::Driver for Front {
 
 fn probe(dev: &Device<Core<'_>>) -> Result<Arc<Display>> {
     let heads = read_heads(dev)?;
-    if config::parse_be_alloc(
-        read_optional(dev.read(c"be-alloc"))?
-            .as_ref()
-            .map(|t| t.as_bytes()),
-    ) {
-        dev_info!(
-            dev,
-            "be-alloc=1 is not supported yet: the buffers are allocated in this domain\n"
-        );
-    }
+    let be_alloc = read_optional(dev.read(c"be-alloc"))?;
+    let be_alloc = config::parse_be_alloc(be_alloc.as_ref().map(|text| text.as_bytes()));
     dev_info!(dev, "{} connectors\n", heads.len());
     // After an unbinding our state is Closed: the first look at the backend's state takes it from there.
     let phase = if dev.state() == xenbus::INITIALISING {
@@ -105,7 +98,7 @@ fn probe(dev: &Device<Core<'_>>) -> Result<Arc<Display>> {
     } else {
         Phase::Closing
     };
-    Display::new((&**dev).into(), phase, heads)
+    Display::new((&**dev).into(), phase, heads, Allocation::new(be_alloc))
 }
 
 fn read_optional(text: Result<xenbus::Text>) -> Result<Option<xenbus::Text>> {
@@ -246,6 +239,8 @@ fn unbind(dev: &Device<Bound>, display: &Arc<Display>) {
 
     let drm = display.drm.lock().take();
     drop(drm);
+    // What the backend has allocated it is to have back, even while files are open.
+    display.leave_backends();
 
     if dev.state() == xenbus::CONNECTED || dev.state() == xenbus::INITIALISED {
         dev.switch_state(xenbus::CLOSED);

@@ -7,6 +7,7 @@
 //! alone, so none of these ever race with each other.
 
 use kernel::{
+    prelude::*,
     sync::Arc,
     time::{
         msecs_to_jiffies,
@@ -46,7 +47,7 @@ impl WorkItem for Display {
             }
         }
         let monitors = this.update_monitors();
-        let mut again = false;
+        let mut again = this.leave_backends();
         let mut flips = None;
         if let Some(session) = this.session.get() {
             again |= replay(&this, &session);
@@ -113,6 +114,19 @@ fn replay(this: &Display, session: &DisplaySession) -> bool {
 }
 
 impl Display {
+    /// Brings what other backends than the session's have allocated to this domain. Tells whether something is left to be brought.
+    pub(crate) fn leave_backends(&self) -> bool {
+        let session = self.session.get();
+        let mut again = false;
+        for dbuf in self.dbufs.iter() {
+            if let Err(e) = dbuf.leave_backend(session.as_deref()) {
+                // A buffer that is gone has none.
+                again |= e != ENODEV;
+            }
+        }
+        again
+    }
+
     /// Tells user space of heads that do not show what it set.
     fn report_links(&self) {
         for head in &self.heads {

@@ -33,9 +33,7 @@ use crate::{
     }, //
 };
 
-/// Slots of the first ring that user space's calls leave to its head's modes and flips.
-const CALL_RESERVE: usize = 4;
-/// Slots that are left to all of these when retired objects are taken back.
+/// Slots of the first ring that are left to everything else when retired objects are taken back.
 const LEAVE_RESERVE: usize = 8;
 
 /// What a backend that knows an object has been told last.
@@ -70,6 +68,15 @@ impl Remote {
         pin_init!(Self {
             presence <- new_mutex!(Presence::Unknown),
             known_to: Atomic::new(0),
+            retired: Atomic::new(false),
+        })
+    }
+
+    /// An object that the session of this generation knows, or may know.
+    pub(crate) fn known_to(generation: u64) -> impl PinInit<Self> {
+        pin_init!(Self {
+            presence <- new_mutex!(Presence::Known(generation)),
+            known_to: Atomic::new(generation),
             retired: Atomic::new(false),
         })
     }
@@ -127,9 +134,7 @@ impl Remote {
                 Presence::Known(generation) if *generation != session.generation => {}
                 _ => return Ok(()),
             }
-            let result = request(&session)
-                .and_then(|request| session.start(&request, CALL_RESERVE))
-                .and_then(|pending| session.finish(&pending));
+            let result = request(&session).and_then(|request| session.call(&request));
             match result {
                 Ok(()) => {
                     *presence = Presence::Known(session.generation);

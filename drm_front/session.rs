@@ -71,6 +71,9 @@ pub(crate) const REQUEST_LIMIT: Msecs = 3_000;
 /// After how long it is looked whether a backend that says nothing has died.
 pub(crate) const SUSPICION: Msecs = 250;
 
+/// Slots of the first ring that user space's calls leave to its head's modes and flips.
+const CALL_RESERVE: usize = 4;
+
 /// Events handled per notification at most.
 const EVENT_BATCHES: usize = 2;
 /// Events in one batch: one more than the page has.
@@ -480,6 +483,16 @@ impl<S: Sink> Session<S> {
             ticket,
             sent: Instant::now(),
         })
+    }
+
+    /// Sends a request of user space's, and waits for the answer.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::start`] and [`Self::finish`].
+    pub(crate) fn call(&self, request: &Request) -> Result<(), CallError> {
+        let pending = self.start(request, CALL_RESERVE)?;
+        self.finish(&pending)
     }
 
     /// Waits for the answer. When it does not come, the request's id stays taken, and so must everything that it named.

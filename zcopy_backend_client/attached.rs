@@ -22,7 +22,10 @@ use kernel::{
     },
     page::PAGE_SIZE,
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        global_lock, //
+    }, //
 };
 
 use crate::{
@@ -52,15 +55,40 @@ impl Target {
             _device: registration.device().into(),
         }
     }
+}
 
-    /// Lets every frame of the machine be mapped for it. To be done once, before anything is attached.
+global_lock! {
+    // SAFETY: `TargetOfModule::start` initialises it, in the module's init and before anything is attached.
+    unsafe(uninit) static TARGET: Mutex<Option<Target>> = None;
+}
+
+/// The target of all attachments. The drop takes it back.
+pub(crate) struct TargetOfModule(());
+
+impl TargetOfModule {
+    /// There is none yet. To be called once, in the module's init, before anything is attached.
+    pub(crate) fn start() -> Self {
+        // SAFETY: Called once, by this function's contract.
+        unsafe { TARGET.init() };
+        Self(())
+    }
+
+    /// Lets every frame of the machine be mapped for `target`, and dma-bufs be attached to it.
     ///
     /// # Errors
     ///
     /// The DMA layer's.
-    pub(crate) fn prepare(&self) -> Result {
+    pub(crate) fn set(&self, target: Target) -> Result {
         // SAFETY: The device is there, and no driver has set a mask for it.
-        to_result(unsafe { xen_sys::xen_sys_dma_coerce_mask_and_coherent(self.raw, u64::MAX) })
+        to_result(unsafe { xen_sys::xen_sys_dma_coerce_mask_and_coherent(target.raw, u64::MAX) })?;
+        *TARGET.lock() = Some(target);
+        Ok(())
+    }
+}
+
+impl Drop for TargetOfModule {
+    fn drop(&mut self) {
+        drop(TARGET.lock().take());
     }
 }
 
@@ -91,8 +119,8 @@ impl Drop for Attachment {
     }
 }
 
-/// An attached dma-buf, mapped for its target. The drop lets it go.
-pub(crate) struct Attached {
+/// An attached dma-buf, mapped for the device that this module attaches to. The drop lets it go.
+pub struct Attached {
     table: NonNull<bindings::sg_table>,
     attachment: Attachment,
 }
@@ -103,12 +131,13 @@ unsafe impl Send for Attached {}
 unsafe impl Sync for Attached {}
 
 impl Attached {
-    /// Attaches `dmabuf` to `target`.
+    /// Attaches `dmabuf`.
     ///
     /// # Errors
     ///
-    /// `ENOMEM`. Its exporter's.
-    pub(crate) fn new(dmabuf: DmaBuf, target: Target) -> Result<Self> {
+    /// `ENOMEM`. `ENODEV`: the module is about to start, or to go. Its exporter's.
+    pub fn new(dmabuf: DmaBuf) -> Result<Self> {
+        let target = TARGET.lock().clone().ok_or(ENODEV)?;
         let attachment = Attachment::new(dmabuf, target)?;
         // SAFETY: Attached just now; nobody holds its reservation for us.
         let table = from_err_ptr(unsafe {
@@ -123,14 +152,27 @@ impl Attached {
         })
     }
 
+    /// How many pages it has.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: none, or a part of one.
+    pub fn pages(&self) -> Result<usize> {
+        let size = self.attachment.dmabuf.size();
+        match size / PAGE_SIZE {
+            pages if pages > 0 && size % PAGE_SIZE == 0 => Ok(pages),
+            _ => Err(EINVAL),
+        }
+    }
+
     /// The numbers under which the hypervisor knows its `count` frames.
     ///
     /// # Errors
     ///
     /// `EINVAL`: it has not as many, or does not begin at the start of one. `EOPNOTSUPP`: they cannot be told, or are not where the
     /// device would look. `ENOMEM`.
-    pub(crate) fn frames(&self, count: usize) -> Result<KVVec<usize>> {
-        if count.checked_mul(PAGE_SIZE) != Some(self.attachment.dmabuf.size()) {
+    pub fn frames(&self, count: usize) -> Result<KVVec<usize>> {
+        if self.pages()? != count {
             return Err(EINVAL);
         }
         let mut frames = KVVec::with_capacity(count, GFP_KERNEL)?;

@@ -33,10 +33,7 @@ use kernel::{
 };
 
 use crate::{
-    attached::{
-        Attached,
-        Target, //
-    },
+    attached::Attached,
     dmabuf::{
         DmaBuf,
         Shared, //
@@ -79,8 +76,6 @@ struct Import {
 /// An open file. Its end revokes what was granted through it.
 #[pin_data]
 pub(crate) struct Opened {
-    /// What dma-bufs are attached to.
-    target: Target,
     /// Those that are not released, but for some that were just now. The newest is the last.
     #[pin]
     exports: Mutex<KVec<Export>>,
@@ -93,10 +88,9 @@ pub(crate) struct Opened {
 impl MiscDevice for Opened {
     type Ptr = Pin<KBox<Self>>;
 
-    fn open(_file: &File, device: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
+    fn open(_file: &File, _device: &MiscDeviceRegistration<Self>) -> Result<Pin<KBox<Self>>> {
         KBox::pin_init(
             pin_init!(Self {
-                target: Target::new(device),
                 imports <- new_mutex!(KVec::new()),
                 exports <- new_mutex!(KVec::new()),
             }),
@@ -187,7 +181,7 @@ impl Opened {
         if reserved != 0 || count == 0 || count > MAX_REFS {
             return Err(EINVAL);
         }
-        let dmabuf = Attached::new(DmaBuf::get(fd)?, self.target.clone())?;
+        let dmabuf = Arc::new(Attached::new(DmaBuf::get(fd)?)?, GFP_KERNEL)?;
         let granted = Granted::of_dmabuf(domid, count, dmabuf)?;
         let mut tail = UserSlice::new(arg.wrapping_byte_add(16), count.saturating_mul(4)).writer();
         for reference in granted.references() {

@@ -92,7 +92,7 @@ impl Shared {
 }
 
 /// A reference to a dma-buf: one of ours, or somebody else's.
-pub(crate) struct DmaBuf(NonNull<xen_sys::dma_buf>);
+pub struct DmaBuf(NonNull<xen_sys::dma_buf>);
 
 impl DmaBuf {
     /// Makes a dma-buf of `imported`, which is unmapped when the dma-buf's last user has gone.
@@ -134,6 +134,18 @@ impl DmaBuf {
         }
     }
 
+    /// Takes a reference of its own to `dmabuf`.
+    ///
+    /// # Safety
+    ///
+    /// `dmabuf` is a dma-buf to which somebody else has a reference.
+    pub unsafe fn from_raw(dmabuf: NonNull<xen_sys::dma_buf>) -> Self {
+        // SAFETY: By the caller.
+        unsafe { xen_sys::xen_sys_get_dma_buf(dmabuf.as_ptr()) };
+        // INVARIANT: The reference just taken.
+        Self(dmabuf)
+    }
+
     /// The dma-buf under a descriptor of this process.
     ///
     /// # Errors
@@ -152,7 +164,7 @@ impl DmaBuf {
     }
 
     /// Its size in bytes.
-    pub(crate) fn size(&self) -> usize {
+    pub fn size(&self) -> usize {
         // SAFETY: The dma-buf is there as long as `self`.
         unsafe { self.0.as_ref() }.size
     }

@@ -19,7 +19,7 @@ pub(crate) fn has_pv_devices() -> bool {
 pub(crate) const XEN_PAGE_SIZE: usize = 4096;
 
 /// Whether this domain's page tables are its own, and hold machine frames.
-pub(crate) fn is_pv() -> bool {
+pub fn is_pv() -> bool {
     // SAFETY: Only reads a variable that Xen's start-up code has set before any module is loaded.
     unsafe { xen_sys::xen_sys_pv_domain() }
 }

@@ -4,10 +4,12 @@
 
 use kernel::{
     alloc::KVVec,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 use crate::{
+    attached::Attached,
     directory::Directory,
     domain::DomId,
     grant::Granted,
@@ -27,12 +29,27 @@ impl Exported {
     ///
     /// `EINVAL`: no page at all. `ENOSPC`: no room in the grant table. `ENOMEM`.
     pub fn new(peer: DomId, pages: KVVec<PageRef>) -> Result<Self> {
-        let buffer = Self {
-            directory: Directory::new(peer, pages.len())?,
-            data: Granted::new(peer, pages)?,
-        };
-        buffer.directory.fill(buffer.data.references());
-        Ok(buffer)
+        let directory = Directory::new(peer, pages.len())?;
+        Ok(Self::with(directory, Granted::new(peer, pages)?))
+    }
+
+    /// The same with the pages of a dma-buf.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`], and of [`Attached::frames`].
+    pub fn of_dmabuf(peer: DomId, dmabuf: Arc<Attached>) -> Result<Self> {
+        let pages = dmabuf.pages()?;
+        let directory = Directory::new(peer, pages)?;
+        Ok(Self::with(
+            directory,
+            Granted::of_dmabuf(peer, pages, dmabuf)?,
+        ))
+    }
+
+    fn with(directory: Directory, data: Granted) -> Self {
+        directory.fill(data.references());
+        Self { directory, data }
     }
 
     /// The reference of the directory's first page.

@@ -12,9 +12,12 @@
 use kernel::{
     alloc::KVVec,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
     }, //
 };
 
@@ -151,7 +154,7 @@ pub(crate) struct Ending {
     grants: KVVec<Grant>,
     budget: Budget,
     /// Whose frames they are, if not ours. Goes after the grants.
-    _dmabuf: Option<Attached>,
+    _dmabuf: Option<Arc<Attached>>,
     /// The next one that waits.
     pub(crate) next: Option<KBox<Ending>>,
 }
@@ -203,7 +206,7 @@ impl Granted {
     /// # Errors
     ///
     /// As [`Self::new`], and [`Attached::frames`].
-    pub(crate) fn of_dmabuf(peer: DomId, count: usize, dmabuf: Attached) -> Result<Self> {
+    pub(crate) fn of_dmabuf(peer: DomId, count: usize, dmabuf: Arc<Attached>) -> Result<Self> {
         let frames = dmabuf.frames(count)?;
         let frames = frames.into_iter().map(Frame::OfDmaBuf);
         Self::of_frames(peer, count, frames, Some(dmabuf))
@@ -213,7 +216,7 @@ impl Granted {
         peer: DomId,
         count: usize,
         mut frames: impl Iterator<Item = Frame>,
-        dmabuf: Option<Attached>,
+        dmabuf: Option<Arc<Attached>>,
     ) -> Result<Self> {
         let budget = Budget::take(count)?;
         let mut granted = Self {

@@ -9,7 +9,10 @@ use kernel::{
 };
 
 use crate::{
-    attached::Target,
+    attached::{
+        Target,
+        TargetOfModule, //
+    },
     device::{
         Opened,
         DEVICE, //
@@ -22,6 +25,7 @@ use crate::{
 
 /// The loaded module.
 pub(crate) struct ZcopyModule {
+    _target: TargetOfModule,
     _device: Pin<KBox<MiscDeviceRegistration<Opened>>>,
     _reclaim: Reclaim,
 }
@@ -38,10 +42,12 @@ impl kernel::Module for ZcopyModule {
         }
         grant::set_share(module_parameters::grant_share.value());
         let reclaim = Reclaim::start(module)?;
+        let target = TargetOfModule::start();
         let device: Pin<KBox<MiscDeviceRegistration<Opened>>> =
             KBox::pin_init(MiscDeviceRegistration::register(DEVICE), GFP_KERNEL)?;
-        Target::new(&device).prepare()?;
+        target.set(Target::new(&device))?;
         Ok(Self {
+            _target: target,
             _device: device,
             _reclaim: reclaim,
         })

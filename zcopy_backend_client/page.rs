@@ -50,6 +50,11 @@ impl PageRef {
         Self(page)
     }
 
+    /// The page. Valid as long as `self`.
+    pub fn as_ptr(&self) -> *mut bindings::page {
+        self.0.as_ptr()
+    }
+
     /// The number under which the hypervisor and other domains know the page's frame.
     pub(crate) fn gfn(&self) -> usize {
         // SAFETY: By the invariant the page exists.

@@ -10,12 +10,12 @@
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code)]
-mod attached;
+pub mod attached;
 mod device;
 #[allow(unsafe_code)]
 pub mod directory;
 #[allow(unsafe_code)]
-mod dmabuf;
+pub mod dmabuf;
 #[allow(unsafe_code)]
 pub mod domain;
 pub mod export;

@@ -47,6 +47,7 @@ use super::{
     driver::Driver,
     framebuffer,
     gem,
+    import,
     pipe::Pipe, //
 };
 
@@ -154,6 +155,8 @@ impl<T: Driver> Vtables<T> {
         driver.major = T::VERSION.0;
         driver.minor = T::VERSION.1;
         driver.dumb_create = Some(gem::dumb_create::<T>);
+        driver.gem_create_object = Some(import::create_object::<T>);
+        driver.gem_prime_import = Some(import::prime_import::<T>);
         driver.fbdev_probe = Some(xen_sys::drm_fbdev_shmem_driver_fbdev_probe);
         driver.fops = const { &Self::FOPS };
         driver

@@ -9,8 +9,14 @@ use kernel::{
     sync::Arc, //
 };
 
-use super::event::FlipEvent;
-use xen_zcopy::page::PageRef;
+use super::{
+    event::FlipEvent,
+    foreign::ForeignMemory, //
+};
+use xen_zcopy::{
+    dmabuf::DmaBuf,
+    page::PageRef, //
+};
 
 /// The geometry of a dumb buffer.
 #[derive(Copy, Clone)]
@@ -27,7 +33,7 @@ pub(crate) struct DumbGeometry {
     pub(crate) size: u64,
 }
 
-/// The geometry of a framebuffer; its pitch is its buffer's.
+/// The geometry of a framebuffer.
 #[derive(Copy, Clone)]
 pub(crate) struct FbGeometry {
     /// In pixels.
@@ -38,6 +44,10 @@ pub(crate) struct FbGeometry {
     pub(crate) format: u32,
     /// Bytes per pixel.
     pub(crate) cpp: u8,
+    /// Bytes from one line to the next.
+    pub(crate) pitch: u32,
+    /// Bytes before the first line.
+    pub(crate) offset: u32,
 }
 
 /// A mode's size.
@@ -91,6 +101,18 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// `ENOSPC`: not now, or never.
     fn admit(&self, size: u64) -> Result;
 
+    /// Has somebody else allocate a dumb buffer for user space, if that is wanted and can be done; otherwise it is to be given pages of
+    /// this domain. The memory goes before the driver's part. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// What user space is to be told, instead of being given this domain's pages.
+    #[allow(clippy::type_complexity)]
+    fn allocate_buffer(
+        this: &Arc<Self>,
+        geometry: DumbGeometry,
+    ) -> Result<Option<(Self::Buffer, Arc<ForeignMemory>)>>;
+
     /// A dumb buffer has got its `pages`. May sleep.
     fn create_buffer(
         this: &Arc<Self>,
@@ -98,12 +120,20 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
         pages: KVVec<PageRef>,
     ) -> Result<Self::Buffer>;
 
-    /// A framebuffer that shows the top left part of `buffer`. May sleep.
+    /// A dma-buf of somebody else's is to be a buffer. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP`: its memory is not what can be shown.
+    fn import_buffer(this: &Arc<Self>, dmabuf: DmaBuf) -> Result<Self::Buffer>;
+
+    /// A framebuffer that shows a part of `buffer`. May sleep.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL`: there is no such part, or it cannot be shown.
     fn create_framebuffer(buffer: &Self::Buffer, geometry: FbGeometry)
         -> Result<Self::Framebuffer>;
-
-    /// The geometry that `buffer` was made with.
-    fn geometry(buffer: &Self::Buffer) -> DumbGeometry;
 
     /// Whether the head's monitor is there.
     fn connected(&self, pipe: usize) -> bool;

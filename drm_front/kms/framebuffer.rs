@@ -110,15 +110,6 @@ unsafe fn create<T: Driver>(
     // The union's two arrays are the same bytes per pixel under two names.
     let [cpp, ..] = info.__bindgen_anon_1.bindgen_union_field;
 
-    // What is sent has neither pitch nor offset: whoever asks for others than the buffer's would get a skewed picture.
-    let buffer = T::geometry(object.driver());
-    let fits = request.width <= buffer.width
-        && request.height <= buffer.height
-        && u32::from(cpp).checked_mul(8) == Some(buffer.bpp);
-    if !fits || pitch != buffer.pitch || offset != 0 {
-        return Err(EINVAL);
-    }
-
     let driver = T::create_framebuffer(
         object.driver(),
         FbGeometry {
@@ -126,6 +117,8 @@ unsafe fn create<T: Driver>(
             height: request.height,
             format: request.pixel_format,
             cpp,
+            pitch,
+            offset,
         },
     )?;
     let fb = KBox::new(

@@ -4,9 +4,10 @@
 //!
 //! # Invariants
 //!
-//! - Every GEM object of a [`Device<T>`] is the `shmem` of a [`Object<T>`] in a `KBox` of its own: only [`dumb_create`]
-//!   makes them. DRM frees each through [`free`].
-//! - An object's pages are pinned from before it gets a handle until [`free`].
+//! - Every GEM object of a [`Device<T>`] is the `shmem` of a [`Object<T>`] in a `KBox` of its own: only [`dumb_create`] and
+//!   [`super::import`] make them. DRM frees each through [`free`].
+//! - An object's pages are there, pinned, from before it gets a handle until [`free`]: its own, or those of `foreign`. One that is imported (it has an
+//!   `import_attach`) has none: its memory is its dma-buf's.
 //! - `driver` is set before the object gets a handle, and from then on only read until [`free`].
 
 use core::{
@@ -27,6 +28,7 @@ use kernel::{
     ffi::c_int,
     page::PAGE_SIZE,
     prelude::*,
+    sync::Arc,
     types::Opaque, //
 };
 
@@ -35,18 +37,45 @@ use super::{
     driver::{
         Driver,
         DumbGeometry, //
-    }, //
+    },
+    foreign::ForeignMemory, //
 };
 use xen_zcopy::page::PageRef;
 
 /// A buffer.
 #[repr(C)]
 pub(super) struct Object<T: Driver> {
-    shmem: Opaque<xen_sys::drm_gem_shmem_object>,
+    pub(super) shmem: Opaque<xen_sys::drm_gem_shmem_object>,
+    foreign: Option<Arc<ForeignMemory>>,
     driver: MaybeUninit<T::Buffer>,
 }
 
 impl<T: Driver> Object<T> {
+    /// An object that DRM does not know, with nothing but its vtable.
+    pub(super) fn new(foreign: Option<Arc<ForeignMemory>>) -> Result<KBox<Self>> {
+        let object = KBox::new(
+            Self {
+                shmem: Opaque::zeroed(),
+                foreign,
+                driver: MaybeUninit::uninit(),
+            },
+            GFP_KERNEL,
+        )?;
+        // SAFETY: `object` is ours, and the vtable is static.
+        unsafe { (*object.shmem.get()).base.funcs = const { &Funcs::<T>::VTABLE } };
+        Ok(object)
+    }
+
+    /// Sets what the driver keeps for the buffer.
+    ///
+    /// # Safety
+    ///
+    /// `object` has no driver's part yet, and nobody else knows it.
+    pub(super) unsafe fn set_driver(object: *mut Self, buffer: T::Buffer) {
+        // SAFETY: By the caller.
+        unsafe { (*object).driver.write(buffer) };
+    }
+
     /// The object around `obj`.
     ///
     /// # Safety
@@ -57,7 +86,7 @@ impl<T: Driver> Object<T> {
         unsafe { &*Self::container(obj) }
     }
 
-    fn container(obj: *mut xen_sys::drm_gem_object) -> *mut Self {
+    pub(super) fn container(obj: *mut xen_sys::drm_gem_object) -> *mut Self {
         let shmem: *mut xen_sys::drm_gem_shmem_object =
             // SAFETY: By this file's invariants `obj` is the `base` of a shmem object; the pointer stays in that allocation.
             unsafe { container_of!(obj, xen_sys::drm_gem_shmem_object, base) };
@@ -92,6 +121,7 @@ impl<T: Driver> Funcs<T> {
     const VTABLE: xen_sys::drm_gem_object_funcs = {
         let mut funcs = FUNCS_TEMPLATE;
         funcs.free = Some(free::<T>);
+        funcs.export = Some(export::<T>);
         funcs
     };
 }
@@ -102,28 +132,47 @@ struct Unpublished<T: Driver>(NonNull<Object<T>>);
 impl<T: Driver> Unpublished<T> {
     /// An object of `size` bytes, its pages pinned, without the driver's part.
     fn new(dev: &Device<T>, size: usize) -> Result<Self> {
-        let object = KBox::new(
-            Object::<T> {
-                shmem: Opaque::zeroed(),
-                driver: MaybeUninit::uninit(),
-            },
-            GFP_KERNEL,
-        )?;
-        let raw = object.shmem.get();
-        // SAFETY: `raw` is zeroed memory of ours; the vtable is static. The helper wants `funcs` to be set first.
-        to_result(unsafe {
-            (*raw).base.funcs = const { &Funcs::<T>::VTABLE };
-            xen_sys::drm_gem_shmem_init(dev.raw(), raw, size)
-        })?;
-        let object = Self(NonNull::from(KBox::leak(object)));
+        let object = Self::without_pages(dev, size, None)?;
         // SAFETY: Initialised above.
-        if let Err(e) = to_result(unsafe { xen_sys::drm_gem_shmem_pin(raw) }) {
+        if let Err(e) = to_result(unsafe { xen_sys::drm_gem_shmem_pin(object.shmem()) }) {
             // SAFETY: Not pinned, no driver's part, and nobody else knows the object.
             unsafe { release(object.0.as_ptr()) };
             core::mem::forget(object);
             return Err(e);
         }
         Ok(object)
+    }
+
+    /// The same of `foreign` memory of that size, which is given back on an error.
+    fn of_foreign(dev: &Device<T>, size: usize, foreign: Arc<ForeignMemory>) -> Result<Self> {
+        let object = match foreign.pages().checked_mul(PAGE_SIZE) == Some(size) {
+            true => Self::without_pages(dev, size, Some(foreign.clone())),
+            false => Err(EINVAL),
+        };
+        match object {
+            Ok(object) => {
+                // SAFETY: A new object; `foreign` is taken from it in `unpin`, before it goes.
+                unsafe { foreign.attach(NonNull::new_unchecked(object.shmem())) };
+                Ok(object)
+            }
+            Err(e) => {
+                // SAFETY: It never had an object.
+                unsafe { foreign.detach() };
+                Err(e)
+            }
+        }
+    }
+
+    fn without_pages(
+        dev: &Device<T>,
+        size: usize,
+        foreign: Option<Arc<ForeignMemory>>,
+    ) -> Result<Self> {
+        let object = Object::<T>::new(foreign)?;
+        let raw = object.shmem.get();
+        // SAFETY: `raw` is zeroed memory of ours, but for its vtable, as the helper wants it.
+        to_result(unsafe { xen_sys::drm_gem_shmem_init(dev.raw(), raw, size) })?;
+        Ok(Self(NonNull::from(KBox::leak(object))))
     }
 
     fn shmem(&self) -> *mut xen_sys::drm_gem_shmem_object {
@@ -150,8 +199,8 @@ impl<T: Driver> Unpublished<T> {
     fn publish(self, buffer: T::Buffer, file: *mut xen_sys::drm_file) -> Result<u32> {
         let object = self.0.as_ptr();
         let base = {
-            // SAFETY: Nobody else knows the object.
-            unsafe { (*object).driver.write(buffer) };
+            // SAFETY: Nobody else knows the object, and this is the only place for one that is not imported.
+            unsafe { Object::set_driver(object, buffer) };
             // SAFETY: The object is alive; only an address is taken.
             unsafe { &raw mut (*self.shmem()).base }
         };
@@ -167,10 +216,30 @@ impl<T: Driver> Unpublished<T> {
 
 impl<T: Driver> Drop for Unpublished<T> {
     fn drop(&mut self) {
-        // SAFETY: Pinned by `new`.
-        unsafe { xen_sys::drm_gem_shmem_unpin(self.shmem()) };
+        // SAFETY: It has its pages, and nobody else knows it.
+        unsafe { unpin(self.0.as_ptr()) };
         // SAFETY: Unpinned, no driver's part, and nobody else knows the object.
         unsafe { release(self.0.as_ptr()) };
+    }
+}
+
+/// Takes an object's pages away.
+///
+/// # Safety
+///
+/// It has them, and nobody uses it any more.
+unsafe fn unpin<T: Driver>(object: *mut Object<T>) {
+    // SAFETY: By the caller.
+    let (foreign, imported) = unsafe {
+        let attachment = (*(*object).shmem.get()).base.import_attach;
+        (&(*object).foreign, !attachment.is_null())
+    };
+    match foreign {
+        // SAFETY: By the caller.
+        Some(foreign) => unsafe { foreign.detach() },
+        None if imported => {}
+        // SAFETY: Pinned since its creation.
+        None => unsafe { xen_sys::drm_gem_shmem_unpin((*object).shmem.get()) },
     }
 }
 
@@ -179,10 +248,10 @@ impl<T: Driver> Drop for Unpublished<T> {
 /// # Safety
 ///
 /// As said, and nobody uses the object any more.
-unsafe fn release<T: Driver>(object: *mut Object<T>) {
+pub(super) unsafe fn release<T: Driver>(object: *mut Object<T>) {
     // SAFETY: By the caller; a shmem object that `drm_gem_shmem_init` has set up.
     unsafe { xen_sys::drm_gem_shmem_release((*object).shmem.get()) };
-    // SAFETY: It came out of a `KBox`. `driver` is a `MaybeUninit`: its drop does nothing.
+    // SAFETY: It came out of a `KBox`. `driver` is a `MaybeUninit`: its drop does nothing, and `foreign` is without object.
     drop(unsafe { KBox::from_raw(object) });
 }
 
@@ -193,13 +262,30 @@ unsafe fn release<T: Driver>(object: *mut Object<T>) {
 /// DRM's to call, as this file's invariants say.
 unsafe extern "C" fn free<T: Driver>(obj: *mut xen_sys::drm_gem_object) {
     let object = Object::<T>::container(obj);
-    // SAFETY: By this file's invariants an object whose last reference goes has been published: its driver's part is
-    // set, and nobody uses it any more.
+    // The pages before the driver's part: another domain is asked to free its own only when they are not mapped here any more.
+    // SAFETY: By this file's invariants an object whose last reference goes has its pages, and nobody uses it any more.
+    unsafe { unpin(object) };
+    // SAFETY: It has been published: its driver's part is set.
     unsafe { (*object).driver.assume_init_drop() };
-    // SAFETY: Pinned since its creation.
-    unsafe { xen_sys::drm_gem_shmem_unpin((*object).shmem.get()) };
     // SAFETY: No pin, no driver's part, no user.
     unsafe { release(object) };
+}
+
+/// DRM's `export`: a dma-buf of the object is wanted.
+///
+/// # Safety
+///
+/// DRM's to call, as this file's invariants say.
+unsafe extern "C" fn export<T: Driver>(
+    obj: *mut xen_sys::drm_gem_object,
+    flags: c_int,
+) -> *mut xen_sys::dma_buf {
+    // SAFETY: DRM has got it by a handle.
+    if let Some(foreign) = unsafe { &Object::<T>::from_raw(obj).foreign } {
+        foreign.set_exported();
+    }
+    // SAFETY: As DRM has called this.
+    unsafe { xen_sys::drm_gem_prime_export(obj, flags) }
 }
 
 /// DRM's `dumb_create`.
@@ -219,9 +305,22 @@ pub(super) unsafe extern "C" fn dumb_create<T: Driver>(
     from_result(|| {
         let geometry = dumb_geometry(dev, args)?;
         let size = usize::try_from(args.size).map_err(|_| ENOSPC)?;
-        dev.driver().admit(args.size)?;
-        let object = Unpublished::new(dev, size)?;
-        let buffer = T::create_buffer(dev.driver(), geometry, object.pages()?)?;
+        // SAFETY: `file` is the calling client's.
+        let in_kernel = unsafe { (*file).filp.is_null() };
+        // The kernel's own clients map their buffers once and for all, so their memory can never be replaced.
+        let allocated = match in_kernel {
+            true => None,
+            false => T::allocate_buffer(dev.driver(), geometry)?,
+        };
+        let (object, buffer) = match allocated {
+            Some((buffer, foreign)) => (Unpublished::of_foreign(dev, size, foreign)?, buffer),
+            None => {
+                dev.driver().admit(args.size)?;
+                let object = Unpublished::new(dev, size)?;
+                let buffer = T::create_buffer(dev.driver(), geometry, object.pages()?)?;
+                (object, buffer)
+            }
+        };
         args.handle = object.publish(buffer, file)?;
         Ok(0)
     })

@@ -10,10 +10,23 @@
 #include <drm/drm_gem_shmem_helper.h>
 #include <drm/drm_modeset_helper_vtables.h>
 #include <drm/drm_vblank.h>
+#include <drm/drm_vma_manager.h>
+
+#include <linux/highmem.h>
 
 void xen_sys_gem_object_put(struct drm_gem_object *obj)
 {
 	drm_gem_object_put(obj);
+}
+
+void xen_sys_vma_node_unmap(struct drm_vma_offset_node *node, struct address_space *mapping)
+{
+	drm_vma_node_unmap(node, mapping);
+}
+
+void xen_sys_copy_highpage(struct page *to, struct page *from)
+{
+	copy_highpage(to, from);
 }
 
 void xen_sys_plane_helper_add(struct drm_plane *plane, const struct drm_plane_helper_funcs *funcs)

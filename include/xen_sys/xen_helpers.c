@@ -4,6 +4,7 @@
  * function is the one macro or inline function that its name says.
  */
 
+#include <linux/dma-buf.h>
 #include <linux/dma-mapping.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
@@ -105,6 +106,11 @@ void *xen_sys_vmap_kernel(struct page **pages, unsigned int count)
 int xen_sys_dma_coerce_mask_and_coherent(struct device *dev, u64 mask)
 {
 	return dma_coerce_mask_and_coherent(dev, mask);
+}
+
+void xen_sys_get_dma_buf(struct dma_buf *dmabuf)
+{
+	get_dma_buf(dmabuf);
 }
 
 struct page *xen_sys_sg_page(struct scatterlist *sg)
