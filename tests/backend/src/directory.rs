@@ -4,7 +4,7 @@
 use crate::memory::Mapper;
 use crate::protocol::{Errno, GrantRef, REFS_PER_DIRECTORY_PAGE};
 use crate::refusal::Refusal;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Reads `count` references from the directory that starts with the page `first`; each word is read once.
 ///
@@ -13,13 +13,48 @@ use std::sync::atomic::Ordering;
 /// EINVAL: the directory ends early, or holds the reference 0, which no guest may grant. EIO: a page of it cannot be mapped.
 pub fn read(mapper: &dyn Mapper, first: GrantRef, count: usize) -> Result<Vec<GrantRef>, Refusal> {
     let mut refs = Vec::with_capacity(count);
+    walk(mapper, first, count, |page, index, word| {
+        match word.load(Ordering::Relaxed) {
+            0 => Err(Refusal::invalid(format!(
+                "reference {index} of the directory page {page} is 0"
+            ))),
+            reference => {
+                refs.push(reference);
+                Ok(())
+            }
+        }
+    })?;
+    Ok(refs)
+}
+
+/// Writes references to the directory that starts with the page `first`, which the guest has linked.
+///
+/// # Errors
+///
+/// EINVAL: the directory ends early. EIO: a page of it cannot be mapped.
+pub fn write(mapper: &dyn Mapper, first: GrantRef, refs: &[GrantRef]) -> Result<(), Refusal> {
+    let mut rest = refs.iter();
+    walk(mapper, first, refs.len(), |_, _, word| {
+        word.store(rest.next().copied().unwrap_or(0), Ordering::Relaxed);
+        Ok(())
+    })
+}
+
+/// Goes over the places of `count` references: `visit` gets the page, the place's index there, and the word.
+fn walk(
+    mapper: &dyn Mapper,
+    first: GrantRef,
+    count: usize,
+    mut visit: impl FnMut(GrantRef, usize, &AtomicU32) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let mut next = first;
+    let mut left = count;
     // `count` bounds the walk, so a directory that is linked to itself does no harm.
-    while refs.len() < count {
+    while left > 0 {
         if next == 0 {
             return Err(Refusal::invalid(format!(
                 "the page directory ends after {} of {count} references",
-                refs.len()
+                count - left
             )));
         }
         let page = mapper.map(&[next]).map_err(|error| {
@@ -28,21 +63,15 @@ pub fn read(mapper: &dyn Mapper, first: GrantRef, count: usize) -> Result<Vec<Gr
                 format!("the directory page {next} cannot be mapped: {error}"),
             )
         })?;
-        let words = page.words();
-        let here = (count - refs.len()).min(REFS_PER_DIRECTORY_PAGE);
-        for (index, word) in words.iter().skip(1).take(here).enumerate() {
-            match word.load(Ordering::Relaxed) {
-                0 => {
-                    return Err(Refusal::invalid(format!(
-                        "reference {index} of the directory page {next} is 0"
-                    )));
-                }
-                reference => refs.push(reference),
-            }
+        let here = left.min(REFS_PER_DIRECTORY_PAGE);
+        for (index, word) in page.words().iter().skip(1).take(here).enumerate() {
+            visit(next, index, word)?;
         }
+        left -= here;
+        let words = page.words();
         next = words.first().map_or(0, |word| word.load(Ordering::Relaxed));
     }
-    Ok(refs)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -66,6 +95,11 @@ pub mod tests {
                 words[..page.len()].copy_from_slice(page);
             }
             Ok(SharedMemory::heap(&words))
+        }
+
+        fn grant_new(&self, pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)> {
+            let refs = (1..).take(pages).collect();
+            Ok((SharedMemory::heap(&vec![0; pages * PAGE_SIZE / 4]), refs))
         }
     }
 

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
+use xen_zcopy::{DEVICE, Mapping, Memory, Zcopy};
 use xengnt::sys::GrantRef as DomainRef;
 use xengnt::{GrantTab, MappedMemory};
 
@@ -28,6 +29,8 @@ pub struct SharedMemory {
 enum Owner {
     Grants(MappedMemory<'static>),
     Device(MmapRaw),
+    /// Of this domain, and what keeps it granted.
+    Granted(Mapping, Zcopy),
     #[cfg(test)]
     Heap(Box<[AtomicU32]>),
 }
@@ -61,6 +64,26 @@ impl SharedMemory {
             len: memory.len(),
             _owner: Owner::Grants(memory),
         })
+    }
+
+    /// Memory of this domain, whole pages, granted to the domain `domid` until the drop, and its references.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's. `NotFound`: this domain has no `/dev/xen/zcopy`, or no `/dev/udmabuf`.
+    pub fn grant_new(domid: u32, pages: usize) -> io::Result<(Self, Vec<GrantRef>)> {
+        // A device file of its own for each: its end revokes the grants.
+        let zcopy = Zcopy::open(DEVICE)?;
+        let domid = u16::try_from(domid).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let Memory { mapping, dmabuf } = Memory::new(pages * PAGE_SIZE)?;
+        let refs = zcopy.to_refs(&dmabuf, domid, pages)?;
+        let base = NonNull::new(mapping.as_mut_ptr()).ok_or(io::ErrorKind::InvalidData)?;
+        let memory = SharedMemory {
+            base,
+            len: mapping.len(),
+            _owner: Owner::Granted(mapping, zcopy),
+        };
+        Ok((memory, refs))
     }
 
     /// Maps a dumb buffer of a display device.
@@ -174,6 +197,13 @@ pub trait Mapper: Send {
     ///
     /// As [`SharedMemory::map_grants`].
     fn map(&self, refs: &[GrantRef]) -> io::Result<SharedMemory>;
+
+    /// New memory of this domain, granted.
+    ///
+    /// # Errors
+    ///
+    /// As [`SharedMemory::grant_new`].
+    fn grant_new(&self, pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)>;
 }
 
 /// Maps what a domain granted.
@@ -182,6 +212,10 @@ pub struct Domain(pub u32);
 impl Mapper for Domain {
     fn map(&self, refs: &[GrantRef]) -> io::Result<SharedMemory> {
         SharedMemory::map_grants(self.0, refs)
+    }
+
+    fn grant_new(&self, pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)> {
+        SharedMemory::grant_new(self.0, pages)
     }
 }
 

@@ -3,11 +3,12 @@
 
 use crate::buffer::{DisplayBuffer, Framebuffer, Layout, Share};
 use crate::directory;
-use crate::memory::{Mapper, pages_for};
+use crate::memory::{Mapper, SharedMemory, pages_for};
 use crate::protocol::{DbufCreate, Errno, FLAG_BACKEND_ALLOCATES, FbAttach, PAGE_SIZE};
 use crate::refusal::Refusal;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -52,7 +53,7 @@ impl Resources {
     ///
     /// # Errors
     ///
-    /// EINVAL, EEXIST (the cookie is in use), ENOSPC (a limit), EOPNOTSUPP (backend allocation), EIO (cannot be mapped).
+    /// EINVAL, EEXIST (the cookie is in use), ENOSPC (a limit), EOPNOTSUPP (this domain cannot allocate for others), ENOMEM, EIO (cannot be mapped).
     pub fn create_buffer(&mut self, create: &DbufCreate) -> Result<(), Refusal> {
         check_new(
             create.dbuf,
@@ -64,12 +65,6 @@ impl Resources {
                 "unknown flags {:#x}",
                 create.flags
             )));
-        }
-        if create.flags & FLAG_BACKEND_ALLOCATES != 0 {
-            return Err(Refusal::new(
-                Errno::EOPNOTSUPP,
-                "this backend does not allocate buffers for guests",
-            ));
         }
         let layout = Layout::of(create)?;
         if self.buffers.len() >= self.limits.buffers {
@@ -89,16 +84,11 @@ impl Resources {
                     ),
                 )
             })?;
-        let refs = directory::read(self.mapper(), create.directory, pages)?;
-        let memory = self.mapper.map(&refs).map_err(|error| {
-            Refusal::new(
-                Errno::EIO,
-                format!(
-                    "the {pages} pages of display buffer {:#x} cannot be mapped: {error}",
-                    create.dbuf
-                ),
-            )
-        })?;
+        let memory = if create.flags & FLAG_BACKEND_ALLOCATES == 0 {
+            self.map(create, pages)?
+        } else {
+            self.allocate(create, pages)?
+        };
         let buffer = DisplayBuffer {
             memory,
             size: u64::from(create.buffer_size),
@@ -108,6 +98,41 @@ impl Resources {
         };
         self.buffers.insert(create.dbuf, Arc::new(buffer));
         Ok(())
+    }
+
+    /// The memory that the guest has allocated.
+    fn map(&self, create: &DbufCreate, pages: usize) -> Result<SharedMemory, Refusal> {
+        let refs = directory::read(self.mapper(), create.directory, pages)?;
+        self.mapper.map(&refs).map_err(|error| {
+            Refusal::new(
+                Errno::EIO,
+                format!(
+                    "the {pages} pages of display buffer {:#x} cannot be mapped: {error}",
+                    create.dbuf
+                ),
+            )
+        })
+    }
+
+    /// Allocates the memory for the guest.
+    fn allocate(&self, create: &DbufCreate, pages: usize) -> Result<SharedMemory, Refusal> {
+        let (memory, refs) = self.mapper.grant_new(pages).map_err(|error| {
+            let errno = match error.kind() {
+                io::ErrorKind::NotFound => Errno::EOPNOTSUPP,
+                io::ErrorKind::StorageFull => Errno::ENOSPC,
+                io::ErrorKind::OutOfMemory => Errno::ENOMEM,
+                _ => Errno::EIO,
+            };
+            Refusal::new(
+                errno,
+                format!(
+                    "no {pages} pages can be granted for display buffer {:#x}: {error}",
+                    create.dbuf
+                ),
+            )
+        })?;
+        directory::write(self.mapper(), create.directory, &refs)?;
+        Ok(memory)
     }
 
     /// DBUF_DESTROY. The memory stays mapped until the buffer's last framebuffer is gone.
@@ -290,9 +315,10 @@ mod tests {
             (
                 DbufCreate {
                     flags: 1,
+                    directory: 0,
                     ..create(1)
                 },
-                Errno::EOPNOTSUPP,
+                Errno::EINVAL,
             ),
             (
                 DbufCreate {
