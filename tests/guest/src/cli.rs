@@ -70,6 +70,15 @@ pub enum Direction {
     Import,
 }
 
+/// Where memory comes from that is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// A program's.
+    Udmabuf,
+    /// The kernel's for this purpose.
+    DmaHeap,
+}
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -154,10 +163,32 @@ pub enum Command {
         #[arg(long, default_value_t = 0)]
         variant: u32,
     },
+    /// Import memory that is no device's, and show a card that is drawn into it
+    Import {
+        #[command(flatten)]
+        target: Target,
+        /// What memory
+        #[arg(long, value_enum)]
+        from: Source,
+        /// The card that is drawn first; the one after it stays
+        #[arg(long, default_value_t = 0)]
+        variant: u32,
+    },
     /// Give every ioctl bad arguments and compare the errno
     Errors {
         #[command(flatten)]
         target: Target,
+    },
+    /// Create, map, flip to and destroy buffers of sizes from the mode's to 3840x2160
+    Rounds {
+        #[command(flatten)]
+        target: Target,
+        /// Buffers
+        #[arg(long, default_value_t = 500)]
+        rounds: u32,
+        /// Seed of the sizes; each run with one seed does the same
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Create, map, write and destroy buffers of random sizes
     Buffers {

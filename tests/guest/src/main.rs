@@ -15,6 +15,7 @@ mod flips;
 mod forever;
 mod format;
 mod heads;
+mod import;
 mod info;
 mod output;
 mod power;
@@ -22,6 +23,7 @@ mod prime;
 mod properties;
 mod raw;
 mod report;
+mod rounds;
 mod screen;
 mod session;
 mod show;
@@ -100,6 +102,16 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
             direction,
             variant,
         } => prime::run(&mut session, target, *direction, *variant),
+        Command::Import {
+            target,
+            from,
+            variant,
+        } => import::run(&mut session, target, *from, *variant),
+        Command::Rounds {
+            target,
+            rounds,
+            seed,
+        } => rounds::run(&mut session, target, *rounds, *seed),
         Command::Errors { target } => errors::run(&mut session, target),
         Command::Buffers {
             rounds,

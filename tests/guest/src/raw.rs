@@ -6,10 +6,11 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 
 use drm_ffi::drm_sys;
+use rustix::fs::OFlags;
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -18,6 +19,7 @@ const PAGE_FLIP: Opcode = opcode::read_write::<drm_sys::drm_mode_crtc_page_flip>
 const ATOMIC: Opcode = opcode::read_write::<drm_sys::drm_mode_atomic>(DRM, 0xbc);
 const DIRTYFB: Opcode = opcode::read_write::<drm_sys::drm_mode_fb_dirty_cmd>(DRM, 0xb1);
 const PRIME_FD_TO_HANDLE: Opcode = opcode::read_write::<drm_sys::drm_prime_handle>(DRM, 0x2e);
+const DMA_HEAP_ALLOC: Opcode = opcode::read_write::<[u64; 3]>(b'H', 0);
 const DMA_BUF_SYNC: Opcode = opcode::write::<u64>(b'b', 0);
 
 /// `DRM_IOCTL_MODE_PAGE_FLIP`, every field as given.
@@ -109,6 +111,21 @@ pub fn prime_fd_to_handle(fd: BorrowedFd<'_>, dma_buf: RawFd) -> io::Result<u32>
 pub fn dma_buf_sync(dma_buf: BorrowedFd<'_>, flags: u64) -> io::Result<()> {
     // SAFETY: `struct dma_buf_sync` is one `__u64`, which the kernel reads; it holds no pointer.
     Ok(unsafe { ioctl(dma_buf, Setter::<DMA_BUF_SYNC, u64>::new(flags)) }?)
+}
+
+/// `DMA_HEAP_IOCTL_ALLOC`: a dma-buf of `len` bytes.
+///
+/// # Errors
+/// The ioctl's errno.
+pub fn dma_heap_alloc(heap: BorrowedFd<'_>, len: u64) -> io::Result<OwnedFd> {
+    let flags = u64::from((OFlags::RDWR | OFlags::CLOEXEC).bits());
+    // `struct dma_heap_allocation_data` in words of 64 bits: the length; the descriptor, and above it its flags; flags of the heap.
+    let mut words = [len, flags << 32, 0];
+    // SAFETY: the opcode is that of a structure of this size, which holds no pointer; the kernel writes at most the structure.
+    unsafe { ioctl(heap, Updater::<DMA_HEAP_ALLOC, _>::new(&mut words)) }?;
+    let fd = RawFd::try_from(words[1] & 0xffff_ffff).map_err(|_| io::ErrorKind::InvalidData)?;
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// A shared mapping of graphics memory. Others may read or write it at any time, so bytes are only ever copied in

@@ -9,6 +9,7 @@ use crate::oracle::picture::Picture;
 use crate::paths::outside;
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -28,6 +29,9 @@ pub enum Output {
 
 /// Time for anything that the backend does at once.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Prints what each of the backend's threads waits for.
+const THREADS: &str = "for task in /proc/$(pidof xen-displ-backend)/task/*; do cat $task/comm; head -n 5 $task/stack; done";
 
 /// A running backend.
 pub struct Backend {
@@ -204,11 +208,13 @@ impl Backend {
         machine.link.signal(self.job, 10)?;
         let end = Instant::now() + PATIENCE;
         while !file.exists() {
-            ensure!(
-                Instant::now() < end,
-                "the backend wrote no {}",
-                outside(file)
-            );
+            if Instant::now() >= end {
+                bail!(
+                    "the backend wrote no {}. Its threads:\n{}",
+                    outside(file),
+                    machine.dom0(THREADS)?
+                );
+            }
             std::thread::sleep(Duration::from_millis(50));
         }
         Ok(())

@@ -32,6 +32,9 @@ pub const SHORT: Duration = Duration::from_secs(90);
 /// A safety net for whatever draws or flips for a while under emulation.
 pub const LONG: Duration = Duration::from_secs(300);
 
+/// Has `xen_zcopy.ko` in Dom0.
+pub const LOAD_ZCOPY: &str = "[ -d /sys/module/xen_zcopy ] || insmod /lab/bin/xen_zcopy.ko";
+
 /// A connector of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Connector {
@@ -59,6 +62,8 @@ pub struct Setting {
     pub output: Output,
     /// The guest's connectors.
     pub connectors: &'static [Connector],
+    /// Whether the backend is to allocate the guest's display buffers.
+    pub be_alloc: bool,
 }
 
 impl Setting {
@@ -383,15 +388,19 @@ pub fn boot_guest(
     driver: &Driver,
     kind: Kind,
     name: &str,
-    connectors: &[Connector],
+    setting: Setting,
 ) -> Result<Guest> {
-    let connectors = connectors.iter().map(Connector::in_xl_cfg).collect();
+    if setting.be_alloc {
+        machine.dom0(LOAD_ZCOPY)?;
+    }
+    let connectors = setting.connectors.iter().map(Connector::in_xl_cfg);
     let guest = Guest::boot(
         machine,
         Config {
             kind,
             name: name.to_owned(),
-            connectors,
+            connectors: connectors.collect(),
+            be_alloc: setting.be_alloc,
             // Xen takes seconds to give and take back every half GiB on an emulated processor.
             memory: 384,
         },

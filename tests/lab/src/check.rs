@@ -393,7 +393,7 @@ fn cast(
     let serial = Mark::end_of(machine.serial());
     let backend = Backend::start(machine, setting.output)?;
     let name = format!("{kind}-guest");
-    let booted = boot_guest(machine, driver, kind, &name, setting.connectors).and_then(|guest| {
+    let booted = boot_guest(machine, driver, kind, &name, setting).and_then(|guest| {
         let accounts = Accounts::count(machine, &guest, setting.frame())?;
         Ok((guest, accounts))
     });

@@ -68,6 +68,9 @@ pub struct Try {
     /// Take a PV guest, not a PVH guest.
     #[arg(long)]
     pub pv: bool,
+    /// Have the backend allocate the guest's display buffers.
+    #[arg(long)]
+    pub be_alloc: bool,
     /// Where the backend shows pictures.
     #[arg(long, value_enum, default_value_t = Shown::Screen)]
     pub output: Shown,

@@ -7,6 +7,7 @@ use crate::bench::Connector;
 use crate::bench::Driver;
 use crate::bench::LONG;
 use crate::bench::SHORT;
+use crate::bench::Setting;
 use crate::bench::boot_guest;
 use crate::check::ingredients;
 use crate::cli::Common;
@@ -52,8 +53,13 @@ pub fn run(options: &Common) -> Result<()> {
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
     let backend = Backend::start(&mut machine, Output::Screen)?;
     let kind = Kind::Pvh;
+    let setting = Setting {
+        output: backend.output(),
+        connectors: &[DISPLAY],
+        be_alloc: false,
+    };
     let step = Step::new("booting a guest");
-    let guest = boot_guest(&mut machine, &driver, kind, "guest", &[DISPLAY])?;
+    let guest = boot_guest(&mut machine, &driver, kind, "guest", setting)?;
     drop(step);
 
     let mut table = Table::new();

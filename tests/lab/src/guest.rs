@@ -46,6 +46,8 @@ pub struct Config {
     pub name: String,
     /// The connectors: unique id and resolution, as in `xl.cfg(5)`: "Virtual-1:1024x768".
     pub connectors: Vec<String>,
+    /// Whether its backend is to allocate its display buffers.
+    pub be_alloc: bool,
     /// Memory in MiB.
     pub memory: u32,
 }
@@ -199,6 +201,7 @@ fn xl_cfg(config: &Config) -> String {
         kind,
         name,
         connectors,
+        be_alloc,
         memory,
     } = config;
     let for_kind = match kind {
@@ -212,7 +215,8 @@ fn xl_cfg(config: &Config) -> String {
         String::new()
     } else {
         format!(
-            "vdispl = [ 'backend=0,be-alloc=0,connectors={}' ]\n",
+            "vdispl = [ 'backend=0,be-alloc={},connectors={}' ]\n",
+            u32::from(*be_alloc),
             connectors.join(";")
         )
     };

@@ -114,7 +114,7 @@ impl Memory {
 /// What a guest has given and taken.
 #[derive(Clone, Debug)]
 pub struct Accounts {
-    /// Pages of the guest that other domains have mapped, as Xen counts them.
+    /// Pages of the guest and of Dom0 that other domains have mapped, as Xen counts them.
     mapped_grants: usize,
     memory: Memory,
     /// Size of the smallest picture, in bytes.
@@ -131,7 +131,7 @@ impl Accounts {
     pub fn count(machine: &mut Machine, guest: &Guest, frame: u64) -> Result<Self> {
         let text = guest.run_ok(machine, MEMORY, Duration::from_secs(60))?;
         Ok(Self {
-            mapped_grants: mapped_grants(machine, guest.id)?,
+            mapped_grants: mapped_grants_of(machine, &[guest.id, 0])?,
             memory: Memory::parse(text)?,
             frame,
         })
@@ -156,7 +156,7 @@ impl Accounts {
             if Instant::now() >= end {
                 if !grants_back {
                     bail!(
-                        "{} pages of the guest stay mapped by others, before there were {}",
+                        "{} pages of the guest and of Dom0 stay mapped by others, before there were {}",
                         now.mapped_grants,
                         self.mapped_grants
                     );
@@ -177,6 +177,11 @@ impl Accounts {
 ///
 /// When Xen does not.
 pub fn mapped_grants(machine: &mut Machine, domain: u32) -> Result<usize> {
+    mapped_grants_of(machine, &[domain])
+}
+
+/// The same of several domains.
+fn mapped_grants_of(machine: &mut Machine, domains: &[u32]) -> Result<usize> {
     const END: &str = "gnttab_usage_print_all ] done";
     let serial = machine.serial().to_owned();
     let mark = Mark::end_of(&serial);
@@ -192,16 +197,16 @@ pub fn mapped_grants(machine: &mut Machine, domain: u32) -> Result<usize> {
         }
         std::thread::sleep(Duration::from_millis(100));
     };
-    let head = format!("grant-table for remote d{domain} ");
-    let mut lines = text
-        .lines()
-        .skip_while(|line| !line.contains(&head))
-        .skip(1);
-    Ok(lines
-        .by_ref()
-        .take_while(|line| !line.contains("grant-table for") && !line.contains(END))
-        .filter(|line| line.contains("[0x"))
-        .count())
+    let of = |domain: &u32| {
+        let head = format!("grant-table for remote d{domain} ");
+        text.lines()
+            .skip_while(|line| !line.contains(&head))
+            .skip(1)
+            .take_while(|line| !line.contains("grant-table for") && !line.contains(END))
+            .filter(|line| line.contains("[0x"))
+            .count()
+    };
+    Ok(domains.iter().map(of).sum())
 }
 
 /// What Xen wrote into the machine's serial log.

@@ -5,6 +5,7 @@ use crate::backend::Backend;
 use crate::bench::Connector;
 use crate::bench::Driver;
 use crate::bench::LONG;
+use crate::bench::Setting;
 use crate::bench::boot_guest;
 use crate::check::ingredients;
 use crate::cli::Try;
@@ -34,8 +35,13 @@ pub fn run(options: &Try) -> Result<bool> {
     let driver = Driver::new(&ingredients)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
     let backend = Backend::start(&mut machine, options.output.into())?;
+    let setting = Setting {
+        output: backend.output(),
+        connectors: &[DISPLAY],
+        be_alloc: options.be_alloc,
+    };
     let kind = if options.pv { Kind::Pv } else { Kind::Pvh };
-    let guest = boot_guest(&mut machine, &driver, kind, "guest", &[DISPLAY])?;
+    let guest = boot_guest(&mut machine, &driver, kind, "guest", setting)?;
     let ended = guest.run(&mut machine, &options.command, LONG)?;
     println!("{}{}", ended.stdout, ended.stderr);
     println!(

@@ -18,6 +18,28 @@ pub fn many_buffers(bench: &mut Bench<'_>) -> Result<()> {
     churn(bench, 2000)
 }
 
+/// Buffers from the size of a stamp to 4K, each flipped to.
+pub fn rounds(bench: &mut Bench<'_>) -> Result<()> {
+    flipped_to(bench, 500)
+}
+
+pub fn many_rounds(bench: &mut Bench<'_>) -> Result<()> {
+    flipped_to(bench, 10_000)
+}
+
+fn flipped_to(bench: &mut Bench<'_>, rounds: u32) -> Result<()> {
+    let connector = bench.connector(1)?.name;
+    if bench.setting.be_alloc {
+        // The first mapping of foreign pages makes what the kernel keeps.
+        bench.test(&format!("rounds --rounds 8 --connector {connector}"))?;
+        bench.count_anew()?;
+    }
+    bench.test(&format!(
+        "rounds --rounds {rounds} --seed 3 --connector {connector}"
+    ))?;
+    Ok(())
+}
+
 /// Buffers of random sizes, freed by the program and then by the kernel for one that just ends. That nothing is lost is
 /// checked after every scenario.
 fn churn(bench: &mut Bench<'_>, rounds: u32) -> Result<()> {

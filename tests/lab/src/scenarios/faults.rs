@@ -71,16 +71,7 @@ fn restart(bench: &mut Bench<'_>, kill: bool) -> Result<()> {
 
 /// Start a backend again under a client that flips, and see that it goes on, and that the next one can show something.
 fn come_back(bench: &mut Bench<'_>, job: Job, output: Output) -> Result<()> {
-    *bench.backend = Some(Backend::start(bench.machine, output)?);
-    let connected = "connected, ";
-    wait_until("a new connection", LONG, || {
-        Ok(bench
-            .backend
-            .as_ref()
-            .context("no backend runs")?
-            .said(bench.machine)?
-            .contains(connected))
-    })?;
+    start_backend(bench, output)?;
     let with = flips(bench, job)?;
     wait_flips(bench, job, with + 60).context("with the backend back")?;
     // Told what the guest has and shows, it has nothing to refuse.
@@ -93,6 +84,15 @@ fn come_back(bench: &mut Bench<'_>, job: Job, output: Output) -> Result<()> {
     );
     bench.end(job).context("the client that went on")?;
     shows_a_card(bench)
+}
+
+/// Start a backend, and wait until the guest is connected to it.
+pub fn start_backend(bench: &mut Bench<'_>, output: Output) -> Result<()> {
+    *bench.backend = Some(Backend::start(bench.machine, output)?);
+    wait_until("a new connection", LONG, || {
+        let backend = bench.backend.as_ref().context("no backend runs")?;
+        Ok(backend.said(bench.machine)?.contains("connected, "))
+    })
 }
 
 /// Prints the framebuffer on the plane, and then those of the test program in the order in which it made them; DRM lists the newest first.

@@ -25,7 +25,7 @@ pub fn two_at_once(bench: &mut Bench<'_>) -> Result<()> {
         bench.driver,
         bench.guest.config.kind,
         OTHER,
-        bench.setting.connectors,
+        bench.setting,
     )?;
     let result = both_show(bench, &other);
     destroy(bench, &other)?;

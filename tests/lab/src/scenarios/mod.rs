@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The scenarios: what a guest's display must do, end to end.
 
+mod be_alloc;
 mod cards;
 mod clients;
 mod errors;
@@ -79,6 +80,13 @@ const SECOND_TINY: Connector = Connector {
     width: 256,
     height: 192,
 };
+/// The least size of a buffer that is tried: a head of this size shows a part of every one.
+const SECOND_STAMP: Connector = Connector {
+    unique_id: "Second",
+    name: "Virtual-2",
+    width: 64,
+    height: 64,
+};
 const FULL_HD: Connector = Connector {
     unique_id: "Virtual-1",
     name: "Virtual-1",
@@ -96,21 +104,39 @@ const SECOND_FULL_HD: Connector = Connector {
 const TWO_HEADS: Setting = Setting {
     output: Output::Capture,
     connectors: &[XGA, SECOND_FULL_HD],
+    be_alloc: false,
 };
 /// A small head, captured, and a second one that is smaller yet: for whatever flips much.
 const SMALL: Setting = Setting {
     output: Output::CaptureAtOnce,
     connectors: &[HALF_XGA, SECOND_TINY],
+    be_alloc: false,
+};
+/// The same, in memory of the backend's where the guest can map it.
+const BE_ALLOC: Setting = Setting {
+    be_alloc: true,
+    ..SMALL
+};
+/// A head that can show a part of every buffer, next to one that does not: its size is what memory is counted in.
+const STAMP: Setting = Setting {
+    connectors: &[HALF_XGA, SECOND_STAMP],
+    ..SMALL
+};
+const BE_ALLOC_STAMP: Setting = Setting {
+    be_alloc: true,
+    ..STAMP
 };
 /// Dom0's display.
 const SCREEN: Setting = Setting {
     output: Output::Screen,
     connectors: &[XGA],
+    be_alloc: false,
 };
 /// Dom0's display at its largest.
 const LARGE_SCREEN: Setting = Setting {
     output: Output::Screen,
     connectors: &[FULL_HD],
+    be_alloc: false,
 };
 
 const fn check(
@@ -173,6 +199,9 @@ pub const SCENARIOS: &[Scenario] = &[
     check("errors", SMALL, errors::table),
     check("buffers", SMALL, errors::buffers),
     check("vgem", SMALL, sharing::vgem),
+    check("import-vgem", SMALL, sharing::import_vgem),
+    check("import-udmabuf", SMALL, sharing::import_udmabuf),
+    check("import-dma-heap", SMALL, sharing::import_dma_heap),
     check("kmscube", SMALL, clients::kmscube),
     check("zcopy-from-refs", SMALL, zcopy::from_refs),
     check("zcopy-to-refs", SMALL, zcopy::to_refs),
@@ -199,6 +228,29 @@ pub const SCENARIOS: &[Scenario] = &[
     check("module-without-backend", SMALL, module::without_backend),
     check("detached-while-flipping", SMALL, faults::detached),
     last("destroyed-while-flipping", SMALL, guests::destroyed),
+    check("be-alloc-card", BE_ALLOC, be_alloc::card),
+    check("be-alloc-memory", BE_ALLOC, be_alloc::memory),
+    check("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking),
+    check("be-alloc-errors", BE_ALLOC, errors::table),
+    check("be-alloc-buffers", BE_ALLOC, errors::buffers),
+    check("be-alloc-vgem", BE_ALLOC, sharing::vgem),
+    check("be-alloc-contents", BE_ALLOC, be_alloc::contents),
+    check("be-alloc-refused", BE_ALLOC, be_alloc::refused),
+    check(
+        "be-alloc-backend-killed-while-flipping",
+        BE_ALLOC,
+        faults::backend_killed,
+    ),
+    check("be-alloc-unbound-while-flipping", BE_ALLOC, faults::unbound),
+    last(
+        "be-alloc-destroyed-while-flipping",
+        BE_ALLOC,
+        guests::destroyed,
+    ),
+    check("rounds", STAMP, errors::rounds),
+    full("rounds-10000", STAMP, errors::many_rounds),
+    check("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds),
+    full("be-alloc-rounds-10000", BE_ALLOC_STAMP, errors::many_rounds),
     check(
         "screen-card-1024x768",
         SCREEN,

@@ -2,6 +2,7 @@
 //! Memory of other domains as dma-bufs: `/dev/xen/zcopy` in a guest, with pages of a dma-buf of Dom0's, granted by the same.
 
 use crate::bench::Bench;
+use crate::bench::LOAD_ZCOPY;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
 use crate::guest::Kind;
@@ -21,9 +22,6 @@ const RANDOM: &str = "head -c 1000000 /dev/urandom >/tmp/in";
 
 /// No reference that Dom0 has given.
 const BAD_REFERENCE: &str = "4000000";
-
-/// Has the module in Dom0.
-const LOAD: &str = "[ -d /sys/module/xen_zcopy ] || insmod /lab/bin/xen_zcopy.ko";
 
 /// In Dom0, a grant to a domain that ends when something is written to a pipe.
 const GRANT: &str =
@@ -98,7 +96,7 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? {
         return Ok(());
     }
-    bench.machine.dom0(LOAD)?;
+    bench.machine.dom0(LOAD_ZCOPY)?;
     let id = bench.guest.id;
     let before = mapped_grants(bench.machine, id)?;
     let command = format!("{RANDOM}; exec xen-zcopy to-refs --to 0 /tmp/in");
@@ -167,7 +165,7 @@ pub fn granter_killed(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Has Dom0 grant random bytes to the guest: the job that keeps the grants, and their references.
 fn grant(bench: &mut Bench<'_>) -> Result<(Job, Vec<String>)> {
-    bench.machine.dom0(&format!("{LOAD}; {RANDOM}"))?;
+    bench.machine.dom0(&format!("{LOAD_ZCOPY}; {RANDOM}"))?;
     let command = format!("{GRANT} {} in", bench.guest.id);
     let job = bench.machine.link.spawn(Domain::Zero, &command)?;
     Ok((job, refs_of(bench, job)?))

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `rounds`: buffers of many sizes, each created, mapped, flipped to and destroyed.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use drm::control::Mode;
+use serde_json::json;
+
+use crate::buffer::{Dumb, FbId, Geometry};
+use crate::cli::Target;
+use crate::raw::Mapping;
+use crate::screen::Pace;
+use crate::session::Session;
+
+/// Largest width and height, in pixels.
+const LARGEST: (u32, u32) = (3840, 2160);
+/// One in so many buffers has more pixels than [`FULL_HD`].
+const LARGE_EVERY: u32 = 8;
+const FULL_HD: (u32, u32) = (1920, 1080);
+const PAGE: usize = 4096;
+
+/// A buffer that is shown, or was.
+struct Round<'d> {
+    // In the order of their ends.
+    fb: FbId<'d>,
+    _map: Mapping,
+    _dumb: Dumb<'d>,
+}
+
+/// Rounds of buffers from the mode's size up.
+///
+/// # Errors
+/// When the kernel refuses a step, or an event does not come.
+pub fn run(session: &mut Session<'_>, target: &Target, rounds: u32, seed: u64) -> Result<()> {
+    let screen = session.screen(target)?;
+    let mode = screen.output().mode(&target.mode)?;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut shown = Round::new(session, crate::session::geometry(&mode, target.format))?;
+    screen.set_mode(mode, shown.fb.handle)?;
+    let (mut pixels, mut large) = (0, 0);
+    let start = Instant::now();
+    let mut events = session.events();
+    for round in 0..rounds {
+        let (width, height) = size(&mut random, &mode, round % LARGE_EVERY == 0);
+        let describe = || format!("round {round}, {width}x{height}");
+        let geometry = Geometry {
+            width,
+            height,
+            format: target.format,
+        };
+        let next = Round::new(session, geometry).with_context(describe)?;
+        screen
+            .flip(next.fb.handle.into(), Pace::Nonblocking, round.into())
+            .with_context(describe)?;
+        let event = events.expect(session.event_limit).with_context(describe)?;
+        ensure!(
+            event.user_data == u64::from(round),
+            "the event of another flip came: {}",
+            event.user_data
+        );
+        shown = next;
+        pixels += u64::from(width) * u64::from(height);
+        large += u32::from(is_large(width, height));
+    }
+    drop(events);
+    screen.off()?;
+    drop(shown);
+    session.report.say(
+        "rounds",
+        json!({
+            "rounds": rounds,
+            "larger than 1920x1080": large,
+            "mean pixels": pixels / u64::from(rounds.max(1)),
+            "seconds": start.elapsed().as_secs_f64(),
+        }),
+    );
+    session.report.check(
+        "at least one in eight is larger than 1920x1080",
+        true,
+        large >= rounds / LARGE_EVERY,
+    );
+    Ok(())
+}
+
+impl<'d> Round<'d> {
+    fn new(session: &Session<'d>, geometry: Geometry) -> Result<Self> {
+        let Geometry {
+            width,
+            height,
+            format,
+        } = geometry;
+        let dumb = Dumb::new(session.device, width, height, format.bits_per_pixel())?;
+        let mut map = dumb.map_all()?;
+        for at in (0..map.len()).step_by(PAGE) {
+            map.write(at, &[0x5a])?;
+        }
+        let fb = FbId::add(session.device, geometry, dumb.handle, dumb.pitch)?;
+        Ok(Self {
+            fb,
+            _map: map,
+            _dumb: dumb,
+        })
+    }
+}
+
+/// A size from the mode's to [`LARGEST`], spread evenly over the orders of magnitude.
+fn size(random: &mut fastrand::Rng, mode: &Mode, large: bool) -> (u32, u32) {
+    let (width, height) = (u32::from(mode.size().0), u32::from(mode.size().1));
+    loop {
+        let (width, height) = (
+            between(random, width, LARGEST.0),
+            between(random, height, LARGEST.1),
+        );
+        if !large || is_large(width, height) {
+            return (width, height);
+        }
+    }
+}
+
+fn is_large(width: u32, height: u32) -> bool {
+    u64::from(width) * u64::from(height) > u64::from(FULL_HD.0) * u64::from(FULL_HD.1)
+}
+
+fn between(random: &mut fastrand::Rng, least: u32, most: u32) -> u32 {
+    let ratio = f64::from(most) / f64::from(least);
+    let size = f64::from(least) * ratio.powf(random.f64());
+    (size.round() as u32).clamp(least, most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_spread_over_the_orders_of_magnitude() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let sizes: Vec<_> = (0..10_000)
+            .map(|_| between(&mut random, 64, 3840))
+            .collect();
+        assert!(sizes.iter().all(|size| (64..=3840).contains(size)));
+        // The middle of 64 and 3840 by their ratio.
+        let below = sizes.iter().filter(|size| **size < 496).count();
+        assert!((4_500..5_500).contains(&below), "{below}");
+    }
+}
