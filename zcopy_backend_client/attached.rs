@@ -165,6 +165,11 @@ impl Attached {
         }
     }
 
+    /// The inode of the dma-buf.
+    pub(crate) fn inode(&self) -> u64 {
+        self.attachment.dmabuf.inode()
+    }
+
     /// The numbers under which the hypervisor knows its `count` frames.
     ///
     /// # Errors

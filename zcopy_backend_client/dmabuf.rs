@@ -41,7 +41,8 @@ use kernel::{
 
 use crate::{
     domain,
-    import::Imported, //
+    import::Imported,
+    ledger, //
 };
 
 /// How far a dma-buf's pages are.
@@ -106,6 +107,7 @@ impl DmaBuf {
             .len()
             .checked_mul(PAGE_SIZE)
             .ok_or(EINVAL)?;
+        let number = imported.number();
         let shared = Arc::pin_init(
             pin_init!(Shared {
                 pages <- new_mutex!(Pages::There(imported)),
@@ -124,8 +126,12 @@ impl DmaBuf {
         };
         // SAFETY: `info` is complete; `OPS` and the module outlive the dma-buf, which holds the module.
         match from_err_ptr(unsafe { xen_sys::dma_buf_export(&info) }) {
-            // INVARIANT: The reference that the export gives.
-            Ok(raw) => NonNull::new(raw).map(Self).ok_or(ENOMEM),
+            Ok(raw) => {
+                // INVARIANT: The reference that the export gives.
+                let dmabuf = NonNull::new(raw).map(Self).ok_or(ENOMEM)?;
+                ledger::note_dmabuf(number, dmabuf.inode());
+                Ok(dmabuf)
+            }
             Err(e) => {
                 // SAFETY: From the `into_raw` above; there is no dma-buf to give it back.
                 drop(unsafe { Arc::<Shared>::from_raw(info.priv_.cast()) });
@@ -167,6 +173,12 @@ impl DmaBuf {
     pub fn size(&self) -> usize {
         // SAFETY: The dma-buf is there as long as `self`.
         unsafe { self.0.as_ref() }.size
+    }
+
+    /// Its inode's number, as the kernel shows it for every dma-buf.
+    pub(crate) fn inode(&self) -> u64 {
+        // SAFETY: The dma-buf, and so its file and inode, is there as long as `self`.
+        unsafe { (*(*self.0.as_ref().file).f_inode).i_ino }
     }
 
     /// What it shares with those who wait for its end, if it is one of ours.

@@ -24,6 +24,12 @@ use kernel::{
 use crate::{
     attached::Attached,
     domain::DomId,
+    ledger::{
+        self,
+        Direction,
+        Entry,
+        State, //
+    },
     page::PageRef,
     reclaim, //
 };
@@ -155,6 +161,7 @@ pub(crate) struct Ending {
     budget: Budget,
     /// Whose frames they are, if not ours. Goes after the grants.
     _dmabuf: Option<Arc<Attached>>,
+    entry: Entry,
     /// The next one that waits.
     pub(crate) next: Option<KBox<Ending>>,
 }
@@ -174,6 +181,9 @@ impl Ending {
             } else {
                 i = i.saturating_add(1);
             }
+        }
+        if !self.grants.is_empty() {
+            self.entry.note(State::Waiting, self.grants.len());
         }
         self.grants.is_empty()
     }
@@ -219,12 +229,17 @@ impl Granted {
         dmabuf: Option<Arc<Attached>>,
     ) -> Result<Self> {
         let budget = Budget::take(count)?;
+        let entry = Entry::new(Direction::Granted, peer, count)?;
+        if let Some(dmabuf) = &dmabuf {
+            ledger::note_dmabuf(entry.number(), dmabuf.inode());
+        }
         let mut granted = Self {
             ending: Some(KBox::new(
                 Ending {
                     grants: KVVec::with_capacity(count, GFP_KERNEL)?,
                     budget,
                     _dmabuf: dmabuf,
+                    entry,
                     next: None,
                 },
                 GFP_KERNEL,

@@ -22,7 +22,14 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::domain::DomId;
+use crate::{
+    domain::DomId,
+    ledger::{
+        Direction,
+        Entry,
+        State, //
+    }, //
+};
 
 /// Pages mapped or unmapped by one call of the hypervisor.
 const CHUNK: usize = 256;
@@ -39,6 +46,7 @@ pub struct Imported {
     unmaps: KVVec<xen_sys::gnttab_unmap_grant_ref>,
     /// For the drop, which must not need to allocate.
     queue: KBox<MaybeUninit<xen_sys::gntab_unmap_queue_data>>,
+    entry: Entry,
 }
 
 // SAFETY: Pages and grant handles belong to no thread.
@@ -62,6 +70,7 @@ impl Imported {
             mapped: KVVec::with_capacity(pages, GFP_KERNEL)?,
             unmaps: KVVec::with_capacity(pages, GFP_KERNEL)?,
             queue: KBox::new_uninit(GFP_KERNEL)?,
+            entry: Entry::new(Direction::Mapped, peer, pages)?,
         };
         // SAFETY: `placeholders` has room for `count` pointers.
         to_result(unsafe { xen_sys::gnttab_alloc_pages(count, placeholders.as_mut_ptr()) })?;
@@ -77,6 +86,11 @@ impl Imported {
     /// The placeholders, in the order of the references. Valid as long as `self`.
     pub fn pages(&self) -> &[Placeholder] {
         &self.placeholders
+    }
+
+    /// The number of its entry in the ledger.
+    pub(crate) fn number(&self) -> u64 {
+        self.entry.number()
     }
 
     /// Maps `references` behind the placeholders from the `first` on.
@@ -150,8 +164,10 @@ impl Imported {
 
 impl Drop for Imported {
     fn drop(&mut self) {
+        self.entry.note(State::Leaving, self.mapped.len());
         if !self.unmap() {
             // The placeholders cannot be used for anything else any more.
+            self.entry.note(State::Lost, self.mapped.len());
             pr_err!("pages of another domain cannot be unmapped, and are lost\n");
             return;
         }

@@ -13,12 +13,14 @@ use crate::{
         Target,
         TargetOfModule, //
     },
+    debugfs,
     device::{
         Opened,
         DEVICE, //
     },
     domain,
     grant,
+    ledger,
     module_parameters,
     reclaim::Reclaim, //
 };
@@ -26,6 +28,7 @@ use crate::{
 /// The loaded module.
 pub(crate) struct ZcopyModule {
     _target: TargetOfModule,
+    _debugfs: debugfs::Files,
     _device: Pin<KBox<MiscDeviceRegistration<Opened>>>,
     _reclaim: Reclaim,
 }
@@ -41,6 +44,7 @@ impl kernel::Module for ZcopyModule {
             return Err(ENODEV);
         }
         grant::set_share(module_parameters::grant_share.value());
+        ledger::start();
         let reclaim = Reclaim::start(module)?;
         let target = TargetOfModule::start();
         let device: Pin<KBox<MiscDeviceRegistration<Opened>>> =
@@ -48,6 +52,7 @@ impl kernel::Module for ZcopyModule {
         target.set(Target::new(&device))?;
         Ok(Self {
             _target: target,
+            _debugfs: debugfs::Files::new()?,
             _device: device,
             _reclaim: reclaim,
         })

@@ -5,12 +5,13 @@
 //! [`export`] gives pages of ours to another domain, with the page directory that tells it which; [`import`] maps pages that another
 //! domain gives us. Below that: [`grant`] (entries of the grant table, within a budget), [`reclaim`] (what the other domain does not let
 //! go), [`directory`] and its format, [`pgdir`] (pure), [`page`], [`domain`], [`work`]. [`dmabuf`] and [`attached`] do both for dma-bufs,
-//! and [`device`] for user space. Nothing here knows what is in the memory, nor what is said about it.
+//! and [`device`] for user space; [`ledger`] has what is shared now, and [`debugfs`] shows it. Nothing here knows what is in the memory, nor what is said about it.
 
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code)]
 pub mod attached;
+mod debugfs;
 mod device;
 #[allow(unsafe_code)]
 pub mod directory;
@@ -23,6 +24,8 @@ pub mod export;
 pub mod grant;
 #[allow(unsafe_code)]
 pub mod import;
+#[allow(unsafe_code)]
+mod ledger;
 mod module;
 #[allow(unsafe_code)]
 pub mod page;
