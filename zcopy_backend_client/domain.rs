@@ -6,6 +6,9 @@
 //!
 //! None: what is called here only reads what never changes.
 
+#[cfg(CONFIG_X86)]
+use core::arch::x86_64::__cpuid_count;
+
 /// A domain's number.
 pub type DomId = u16;
 
@@ -22,4 +25,31 @@ pub(crate) const XEN_PAGE_SIZE: usize = 4096;
 pub fn is_pv() -> bool {
     // SAFETY: Only reads a variable that Xen's start-up code has set before any module is loaded.
     unsafe { xen_sys::xen_sys_pv_domain() }
+}
+
+/// Whether pages of `peer` are lost to it by being mapped here. On x86, where page tables are not the domain's own, Xen lets a frame of
+/// the domain be in one place only: what maps its own pages a second time finds nothing where they were.
+pub(crate) fn would_lose_pages(peer: DomId) -> bool {
+    !is_pv() && own_number() == Some(peer)
+}
+
+/// The number of this domain, if Xen tells.
+#[cfg(CONFIG_X86)]
+fn own_number() -> Option<DomId> {
+    /// Of Xen's leaves, the one for domains whose page tables are not their own.
+    const HVM: u32 = 4;
+    const DOMID_PRESENT: u32 = 1 << 4;
+    // SAFETY: Only asks the processor.
+    let base = unsafe { xen_sys::xen_sys_cpuid_base() };
+    // SAFETY: Every 64-bit processor has the instruction, and no number that it is given does harm.
+    let leaf = unsafe { __cpuid_count(base.checked_add(HVM)?, 0) };
+    match leaf.eax & DOMID_PRESENT {
+        0 => None,
+        _ => DomId::try_from(leaf.ecx).ok(),
+    }
+}
+
+#[cfg(not(CONFIG_X86))]
+fn own_number() -> Option<DomId> {
+    None
 }

@@ -23,7 +23,10 @@ use kernel::{
 };
 
 use crate::{
-    domain::DomId,
+    domain::{
+        self,
+        DomId, //
+    },
     ledger::{
         Direction,
         Entry,
@@ -59,9 +62,12 @@ impl Imported {
     ///
     /// # Errors
     ///
-    /// `EPROTO`: a reference is not one of a page for us. `ENOSPC`: Xen has no room to note
+    /// `EPROTO`: a reference is not one of a page for us, or the pages would be our own and lost by it. `ENOSPC`: Xen has no room to note
     /// the mappings. `ENOMEM`. Nothing stays mapped then.
     pub fn new(peer: DomId, references: &[u32]) -> Result<Self> {
+        if domain::would_lose_pages(peer) {
+            return Err(EPROTO);
+        }
         let pages = references.len();
         let count = c_int::try_from(pages).map_err(|_| ENOSPC)?;
         let mut placeholders = KVVec::from_elem(ptr::null_mut(), pages, GFP_KERNEL)?;

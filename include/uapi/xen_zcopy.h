@@ -17,7 +17,8 @@
 /*
  * Makes a dma-buf of pages that another domain has granted.
  *
- * EINVAL: no reference or more than XEN_ZCOPY_MAX_REFS, a flag, a reference that the domain has not granted to this one.
+ * EINVAL: no reference or more than XEN_ZCOPY_MAX_REFS, a flag, a reference that the domain has not granted to this one. The domain is
+ * this one, and not PV: Xen would take the pages away from where they are.
  * EFAULT, EMFILE, ENOMEM. ENOSPC: Xen has no room to note the mappings.
  */
 struct xen_zcopy_from_refs {

@@ -17,6 +17,7 @@
 #include <xen/xen.h>
 #include <xen/xenbus.h>
 #include <asm/xen/hypercall.h>
+#include <asm/xen/hypervisor.h>
 
 bool xen_sys_domain(void)
 {
@@ -27,6 +28,13 @@ bool xen_sys_pv_domain(void)
 {
 	return xen_pv_domain();
 }
+
+#ifdef CONFIG_X86
+u32 xen_sys_cpuid_base(void)
+{
+	return xen_cpuid_base();
+}
+#endif
 
 bool xen_sys_has_pv_devices(void)
 {
