@@ -191,6 +191,15 @@ impl DmaBuf {
         Some(unsafe { shared(self.0.as_ptr()) }.into())
     }
 
+    /// Gives the reference back now. The plain drop of a last one leaves the release to this thread's return to user space.
+    pub(crate) fn put_now(self) {
+        // SAFETY: The dma-buf is there as long as `self`.
+        let file = unsafe { self.0.as_ref() }.file;
+        mem::forget(self);
+        // SAFETY: A dma-buf's reference is its file's, which was ours. The caller holds no lock that a release could want.
+        unsafe { bindings::__fput_sync(file) }
+    }
+
     /// Its file; the reference goes with it.
     pub(crate) fn into_file(self) -> ARef<File> {
         // SAFETY: The dma-buf is there as long as `self`.
