@@ -135,8 +135,12 @@ impl Attached {
     ///
     /// # Errors
     ///
-    /// `ENOMEM`. `ENODEV`: the module is about to start, or to go. Its exporter's.
+    /// `EOPNOTSUPP`: it is one of ours. `ENODEV`: the module is about to start, or to go. `ENOMEM`. Its exporter's.
     pub fn new(dmabuf: DmaBuf) -> Result<Self> {
+        if dmabuf.shared().is_some() {
+            // Pages of another domain: only that one can grant them.
+            return Err(EOPNOTSUPP);
+        }
         let target = TARGET.lock().clone().ok_or(ENODEV)?;
         let attachment = Attachment::new(dmabuf, target)?;
         // SAFETY: Attached just now; nobody holds its reservation for us.

@@ -49,8 +49,8 @@ struct xen_zcopy_wait_released {
  * descriptor, until XEN_ZCOPY_RELEASE or the end of the open file, and until the other domain has unmapped the pages.
  *
  * EBADF: no file. EINVAL: no dma-buf, reserved is not 0, count is not its size in pages, or more than XEN_ZCOPY_MAX_REFS; it does not
- * begin at the start of a page. EOPNOTSUPP: its pages are not where this domain could grant them. ENOSPC: no room in the grant table.
- * EFAULT, ENOMEM, and its exporter's.
+ * begin at the start of a page. EOPNOTSUPP: its pages are not where this domain could grant them, or are another domain's. ENOSPC: no room
+ * in the grant table. EFAULT, ENOMEM, and its exporter's.
  */
 struct xen_zcopy_to_refs {
 	__u32 fd;	/* in: the dma-buf */
