@@ -205,6 +205,24 @@ pub enum Command {
         #[arg(long)]
         leave: bool,
     },
+    /// Give every ioctl of /dev/xen/zcopy bad arguments and compare the errno
+    ZcopyErrors(Peers),
+    /// Close, duplicate and wait for dma-bufs of /dev/xen/zcopy in any order
+    ZcopyDescriptors(Peers),
+}
+
+/// Domains that share memory.
+#[derive(Args, Clone, Debug)]
+pub struct Peers {
+    /// This domain
+    #[arg(long)]
+    pub domid: u16,
+    /// The other one
+    #[arg(long)]
+    pub peer: u16,
+    /// References that the other one has granted to this one, separated by commas
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub refs: Vec<u32>,
 }
 
 /// The pace of `--nonblock`.

@@ -28,6 +28,7 @@ mod screen;
 mod session;
 mod show;
 mod stop;
+mod zcopy;
 
 use std::process::ExitCode;
 
@@ -36,6 +37,7 @@ use clap::Parser;
 
 use cli::{Cli, Command};
 use device::Device;
+use report::Report;
 use session::Session;
 
 /// Exit status when the device went away.
@@ -43,6 +45,16 @@ const DEVICE_GONE: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(held) = without_display(&cli.command) {
+        return match held {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let device = match &cli.device {
         Some(path) => Device::at(path),
         None => Device::of_driver(&cli.driver),
@@ -62,6 +74,17 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// Runs the subcommand if it is one that needs no display.
+fn without_display(command: &Command) -> Option<Result<bool>> {
+    let mut report = Report::default();
+    let held = match command {
+        Command::ZcopyErrors(peers) => zcopy::errors(&mut report, peers),
+        Command::ZcopyDescriptors(peers) => zcopy::descriptors(&mut report, peers),
+        _ => return None,
+    };
+    Some(held.map(|()| report.finish()))
 }
 
 /// Runs the subcommand. Returns whether every check held.
@@ -127,6 +150,8 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
                 leave: *leave,
             },
         ),
+        // Run without a display.
+        Command::ZcopyErrors(_) | Command::ZcopyDescriptors(_) => Ok(()),
     }?;
     Ok(session.report.finish())
 }

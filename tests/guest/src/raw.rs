@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The only file with `unsafe`: system calls that the `drm` crate does not offer with the arguments a test needs
-//! (a chosen `user_data`, a descriptor number that is none, a mapping at any offset).
+//! (a chosen `user_data`, a descriptor number that is none, a mapping at any offset), and arguments at bad addresses.
 
 #![allow(unsafe_code)]
 
+use std::ffi::c_void;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 
 use drm_ffi::drm_sys;
 use rustix::fs::OFlags;
-use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl, opcode};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect, munmap};
 
 const DRM: u8 = b'd';
 const PAGE_FLIP: Opcode = opcode::read_write::<drm_sys::drm_mode_crtc_page_flip>(DRM, 0xb0);
@@ -205,5 +206,145 @@ impl Drop for Mapping {
         if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.len) } {
             eprintln!("cannot unmap {} bytes: {error}", self.len);
         }
+    }
+}
+
+/// Where the words of an ioctl's argument are put.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// In memory that ends with them.
+    Whole,
+    /// In memory that ends before the last of them: only so many are there.
+    Cut(usize),
+    /// In memory that can only be read, and ends with them.
+    ReadOnly,
+    /// Nowhere: the pointer is null.
+    Null,
+}
+
+/// An ioctl's argument of 32-bit words, in memory of its own with no access behind it.
+#[derive(Debug)]
+pub struct Argument {
+    /// All of the memory: pages with the words, then [`FENCE`].
+    start: NonNull<u8>,
+    len: usize,
+    /// What is passed to the kernel.
+    pointer: *mut c_void,
+    /// The words that are there: they begin at the pointer.
+    there: usize,
+}
+
+/// Bytes without access behind an argument. No request reads or writes that much.
+const FENCE: usize = 1 << 20;
+
+const PAGE: usize = 4096;
+
+impl Argument {
+    /// Puts `words` where `place` says.
+    ///
+    /// # Errors
+    /// The errno of `mmap` or `mprotect`.
+    pub fn new(words: &[u32], place: Place) -> io::Result<Self> {
+        let there = match place {
+            Place::Whole | Place::ReadOnly => words.len(),
+            Place::Cut(count) => count.min(words.len()),
+            Place::Null => 0,
+        };
+        let room = (there * 4).next_multiple_of(PAGE);
+        let len = room + FENCE;
+        // SAFETY: the kernel chooses the address, so no existing mapping is replaced.
+        let start = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }?;
+        let start: NonNull<u8> =
+            NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        // SAFETY: `there` words before `room` lie in the mapping, and nobody else knows of it.
+        let pointer = unsafe {
+            let at = start.as_ptr().add(room - there * 4);
+            std::ptr::copy_nonoverlapping(words.as_ptr().cast(), at, there * 4);
+            at
+        };
+        let argument = Self {
+            start,
+            len,
+            pointer: match place {
+                Place::Null => std::ptr::null_mut(),
+                _ => pointer.cast(),
+            },
+            there,
+        };
+        let access = match place {
+            Place::ReadOnly => MprotectFlags::READ,
+            _ => MprotectFlags::READ | MprotectFlags::WRITE,
+        };
+        // SAFETY: both are parts of the mapping, which no reference refers to.
+        unsafe {
+            mprotect(start.as_ptr().cast(), room, access)?;
+            mprotect(
+                start.as_ptr().add(room).cast(),
+                FENCE,
+                MprotectFlags::empty(),
+            )?;
+        }
+        Ok(argument)
+    }
+
+    /// Makes a request with it. Returns the words that are there afterwards.
+    ///
+    /// # Errors
+    /// The ioctl's errno.
+    pub fn send(&self, fd: BorrowedFd<'_>, request: Opcode) -> io::Result<Vec<u32>> {
+        let call = Pointed {
+            request,
+            pointer: self.pointer,
+        };
+        // SAFETY: what the kernel may read and write from the pointer on is the memory of `self`, then a fence that is longer than any
+        // argument, or, from null on, nothing.
+        unsafe { ioctl(fd, call) }?;
+        let words = self.pointer.cast::<u32>();
+        let there = if words.is_null() { 0 } else { self.there };
+        Ok((0..there)
+            // SAFETY: these words lie in the mapping, which can be read. They are aligned, as its pages are.
+            .map(|i| unsafe { words.add(i).read_volatile() })
+            .collect())
+    }
+}
+
+impl Drop for Argument {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `new` mapped, and nothing refers into it.
+        if let Err(error) = unsafe { munmap(self.start.as_ptr().cast(), self.len) } {
+            eprintln!("cannot unmap {} bytes: {error}", self.len);
+        }
+    }
+}
+
+/// A request with a pointer, whatever it is.
+struct Pointed {
+    request: Opcode,
+    pointer: *mut c_void,
+}
+
+// SAFETY: the opcode and the pointer are passed on as they are; whoever makes the call answers for them.
+unsafe impl Ioctl for Pointed {
+    type Output = ();
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        self.request
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        self.pointer
+    }
+
+    unsafe fn output_from_ptr(_: IoctlOutput, _: *mut c_void) -> rustix::io::Result<()> {
+        Ok(())
     }
 }

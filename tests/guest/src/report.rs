@@ -45,6 +45,23 @@ impl Report {
         );
     }
 
+    /// Prints whether a bad call was refused with one of the errnos that it must give, and counts it. Standard error has where the
+    /// errno comes from if not.
+    pub fn refusal(&mut self, name: &str, expected: &[Errno], why: &str, got: &io::Result<()>) {
+        let errno = got.as_ref().err().and_then(Errno::from_io_error);
+        let ok = errno.is_some_and(|errno| expected.contains(&errno));
+        let expected = expected.iter().map(|errno| errno_name(*errno).into());
+        self.verdict(
+            name,
+            ok,
+            Value::Array(expected.collect()),
+            outcome(got).into(),
+        );
+        if !ok {
+            eprintln!("  because of {why}");
+        }
+    }
+
     /// Prints that a check was left out, and why.
     pub fn skip(&self, name: &str, why: &str) {
         self.say("skipped", json!({"name": name, "why": why}));
@@ -71,7 +88,7 @@ pub fn outcome<T>(result: &io::Result<T>) -> String {
     }
 }
 
-/// The name of an errno that a DRM device may give, or its number.
+/// The name of an errno that a device may give, or its number.
 pub fn errno_name(errno: Errno) -> String {
     let name = match errno {
         Errno::PERM => "EPERM",
@@ -85,6 +102,7 @@ pub fn errno_name(errno: Errno) -> String {
         Errno::ACCESS => "EACCES",
         Errno::FAULT => "EFAULT",
         Errno::BUSY => "EBUSY",
+        Errno::MFILE => "EMFILE",
         Errno::NODEV => "ENODEV",
         Errno::INVAL => "EINVAL",
         Errno::NOTTY => "ENOTTY",

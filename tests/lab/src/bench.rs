@@ -8,6 +8,7 @@ use crate::guest::Guest;
 use crate::guest::Kind;
 use crate::health::Accounts;
 use crate::kernel::Kernel;
+use crate::link::Domain;
 use crate::link::Ended;
 use crate::link::Job;
 use crate::link::tail;
@@ -195,6 +196,17 @@ impl Bench<'_> {
             .guest
             .run(self.machine, &format!("xen-display-test {arguments}"), LONG)?;
         self.judge(arguments, ended)
+    }
+
+    /// The same in Dom0.
+    ///
+    /// # Errors
+    ///
+    /// When a check does not hold, with those that failed.
+    pub fn test_in_dom0(&mut self, arguments: &str) -> Result<String> {
+        let command = format!("/lab/bin/xen-display-test {arguments}");
+        let ended = self.machine.link.run(Domain::Zero, &command, LONG)?;
+        self.judge(arguments, ended).context("in Dom0")
     }
 
     fn judge(&self, arguments: &str, ended: Ended) -> Result<String> {

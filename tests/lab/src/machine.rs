@@ -91,7 +91,7 @@ impl Machine {
             files: &payload,
         }
         .make(kernel, &share.join("guest/initramfs"))?;
-        let programs = ["xen-displ-backend", "xen-zcopy"].map(program);
+        let programs = ["xen-displ-backend", "xen-display-test", "xen-zcopy"].map(program);
         for file in programs.iter().chain(&ingredients.modules) {
             let name = file.file_name().context("a file without a name")?;
             std::fs::copy(file, share.join("bin").join(name))?;

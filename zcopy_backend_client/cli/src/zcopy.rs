@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
+use std::os::fd::BorrowedFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::os::fd::RawFd;
@@ -92,6 +93,18 @@ impl Zcopy {
     pub fn release(&self, fd: RawFd) -> io::Result<()> {
         RELEASE.send(&self.0, &mut [number(fd)?, 0])?;
         Ok(())
+    }
+}
+
+impl AsFd for Zcopy {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Zcopy {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 

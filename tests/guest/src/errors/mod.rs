@@ -16,10 +16,9 @@ use std::io;
 
 use anyhow::{Context, Result};
 use rustix::io::Errno;
-use serde_json::Value;
 
 use crate::cli::Target;
-use crate::report::{errno_name, outcome};
+use crate::report::outcome;
 use crate::screen::Pace;
 use crate::session::Session;
 use bench::Bench;
@@ -164,19 +163,9 @@ fn judge(session: &mut Session<'_>, bench: &Bench<'_>, table: &Table, row: &Row)
         return Ok(());
     }
     let result = (row.call)(bench);
-    let got = result.as_ref().err().and_then(Errno::from_io_error);
-    let ok = got.is_some_and(|errno| row.expected.contains(&errno));
-    let expected: Vec<Value> = row
-        .expected
-        .iter()
-        .map(|errno| errno_name(*errno).into())
-        .collect();
     session
         .report
-        .verdict(&name, ok, Value::Array(expected), outcome(&result).into());
-    if !ok {
-        eprintln!("  because of {}", row.why);
-    }
+        .refusal(&name, row.expected, row.why, &result);
     if result.is_ok() {
         // Whatever it changed must not make the rows after it fail as well.
         bench

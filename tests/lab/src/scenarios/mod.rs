@@ -12,6 +12,7 @@ mod module;
 mod power;
 mod sharing;
 mod zcopy;
+mod zcopy_use;
 
 use crate::backend::Output;
 use crate::bench::Bench;
@@ -206,6 +207,9 @@ pub const SCENARIOS: &[Scenario] = &[
     check("zcopy-from-refs", SMALL, zcopy::from_refs),
     check("zcopy-to-refs", SMALL, zcopy::to_refs),
     check("zcopy-granter-killed", SMALL, zcopy::granter_killed),
+    check("zcopy-errors", SMALL, zcopy_use::errors),
+    check("zcopy-descriptors", SMALL, zcopy_use::descriptors),
+    check("zcopy-debugfs", SMALL, zcopy_use::debugfs),
     check("client-killed-while-flipping", SMALL, faults::client_killed),
     check(
         "backend-restarted-while-flipping",
@@ -228,6 +232,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("module-without-backend", SMALL, module::without_backend),
     check("detached-while-flipping", SMALL, faults::detached),
     last("destroyed-while-flipping", SMALL, guests::destroyed),
+    last("zcopy-granter-destroyed", SMALL, zcopy::granter_destroyed),
     check("be-alloc-card", BE_ALLOC, be_alloc::card),
     check("be-alloc-memory", BE_ALLOC, be_alloc::memory),
     check("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking),

@@ -23,9 +23,14 @@ const RANDOM: &str = "head -c 1000000 /dev/urandom >/tmp/in";
 /// No reference that Dom0 has given.
 const BAD_REFERENCE: &str = "4000000";
 
-/// In Dom0, a grant to a domain that ends when something is written to a pipe.
-const GRANT: &str =
-    "cd /tmp; rm -f end; mkfifo end; cat end | /lab/bin/xen-zcopy to-refs --output back --to";
+/// What the module shares now.
+pub(super) const TOTALS: &str = "cat /sys/kernel/debug/xen_zcopy/totals";
+
+/// In Dom0, has what follows go on until [`END`].
+const UNTIL_END: &str = "cd /tmp; rm -f end; mkfifo end; cat end |";
+
+/// See [`UNTIL_END`].
+const END: &str = "echo >/tmp/end";
 
 /// What Dom0 has granted is in a dma-buf of the guest, byte for byte, and what the guest writes there is in Dom0's pages; a reference
 /// that is wrong, wherever in the list, leaves nothing mapped.
@@ -66,7 +71,7 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
         ),
         Kind::Pvh => ensure!(mapped.status == 0, "xen-zcopy said: {}", mapped.stderr),
     }
-    bench.machine.dom0("echo >/tmp/end")?;
+    bench.machine.dom0(END)?;
     let ended = bench.machine.link.wait(grant, SHORT)?;
     ensure!(ended.status == 0, "Dom0's xen-zcopy said: {}", ended.stderr);
     if bench.guest.config.kind == Kind::Pvh {
@@ -99,12 +104,9 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     bench.machine.dom0(LOAD_ZCOPY)?;
     let id = bench.guest.id;
     let before = mapped_grants(bench.machine, id)?;
-    let command = format!("{RANDOM}; exec xen-zcopy to-refs --to 0 /tmp/in");
-    let granter = bench.guest.spawn(bench.machine, &command)?;
+    let granter = grant_to_dom0(bench)?;
     let refs = refs_of(bench, granter)?;
-    let command = format!("exec /lab/bin/{}", from_refs_command(id, "--hold", &refs));
-    let holder = bench.machine.link.spawn(Domain::Zero, &command)?;
-    bench.machine.link.wait_output(holder, "dma-buf", SHORT)?;
+    let holder = hold_in_dom0(bench, &refs)?;
     let held = mapped_grants(bench.machine, id)?;
     ensure!(
         held == before + refs.len(),
@@ -163,29 +165,87 @@ pub fn granter_killed(bench: &mut Bench<'_>) -> Result<()> {
     })
 }
 
+/// Who granted them is destroyed while Dom0 has its pages as a dma-buf: they stay, as what is left of the domain, until Dom0 lets go.
+pub fn granter_destroyed(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        return Ok(());
+    }
+    bench.machine.dom0(LOAD_ZCOPY)?;
+    let id = bench.guest.id;
+    let granter = grant_to_dom0(bench)?;
+    let refs = refs_of(bench, granter)?;
+    let before = bench.machine.dom0(TOTALS)?;
+    let holder = hold_in_dom0(bench, &refs)?;
+    let held = bench.machine.dom0(TOTALS)?;
+    bench.guest.destroy(bench.machine)?;
+    // Whatever else would take a while to go is gone after this.
+    wait_until("the end of all of the guest but its pages", SHORT, || {
+        Ok(mapped_grants(bench.machine, id)? == refs.len())
+    })?;
+    ensure!(
+        bench.machine.domains()?.contains_key(&id),
+        "nothing is left of the guest, and Dom0 holds its pages"
+    );
+    let still = bench.machine.dom0(TOTALS)?;
+    ensure!(
+        still == held && held != before,
+        "the module in Dom0 had {before}, then, with the guest's pages, {held}, and after the guest's end {still}"
+    );
+    bench.machine.dom0(END)?;
+    let ended = bench.machine.link.wait(holder, SHORT)?;
+    ensure!(
+        ended.status == 0 && ended.stdout.contains("unmapped"),
+        "Dom0's xen-zcopy ended with {}: {}",
+        ended.status,
+        ended.stderr
+    );
+    wait_until("the end of the guest", SHORT, || {
+        Ok(!bench.machine.domains()?.contains_key(&id))
+    })?;
+    let after = bench.machine.dom0(TOTALS)?;
+    ensure!(after == before, "the module in Dom0 has {after}");
+    Ok(())
+}
+
+/// Has the guest grant random bytes to Dom0: the job that keeps the grants.
+pub(super) fn grant_to_dom0(bench: &mut Bench<'_>) -> Result<Job> {
+    let command = format!("{RANDOM}; exec xen-zcopy to-refs --to 0 /tmp/in");
+    bench.guest.spawn(bench.machine, &command)
+}
+
+/// Has Dom0 make a dma-buf of what the guest grants: the job that keeps it.
+fn hold_in_dom0(bench: &mut Bench<'_>, refs: &[String]) -> Result<Job> {
+    let command = from_refs_command(bench.guest.id, "--hold", refs);
+    let command = format!("{UNTIL_END} /lab/bin/{command}");
+    let holder = bench.machine.link.spawn(Domain::Zero, &command)?;
+    bench.machine.link.wait_output(holder, "dma-buf", SHORT)?;
+    Ok(holder)
+}
+
 /// Has Dom0 grant random bytes to the guest: the job that keeps the grants, and their references.
-fn grant(bench: &mut Bench<'_>) -> Result<(Job, Vec<String>)> {
+pub(super) fn grant(bench: &mut Bench<'_>) -> Result<(Job, Vec<String>)> {
     bench.machine.dom0(&format!("{LOAD_ZCOPY}; {RANDOM}"))?;
-    let command = format!("{GRANT} {} in", bench.guest.id);
+    let id = bench.guest.id;
+    let command = format!("{UNTIL_END} /lab/bin/xen-zcopy to-refs --output back --to {id} in");
     let job = bench.machine.link.spawn(Domain::Zero, &command)?;
     Ok((job, refs_of(bench, job)?))
 }
 
 /// The references that a job grants.
-fn refs_of(bench: &mut Bench<'_>, job: Job) -> Result<Vec<String>> {
+pub(super) fn refs_of(bench: &mut Bench<'_>, job: Job) -> Result<Vec<String>> {
     let said = bench.machine.link.wait_output(job, ",", SHORT)?;
     Ok(said.trim().split(',').map(str::to_owned).collect())
 }
 
 /// Has the guest map foreign pages for the first time: its kernel makes the placeholders that they are mapped behind, 128 MiB of them, and
 /// keeps them.
-fn first_time(bench: &mut Bench<'_>, refs: &[String]) -> Result<()> {
+pub(super) fn first_time(bench: &mut Bench<'_>, refs: &[String]) -> Result<()> {
     let first = run(bench, "", refs)?;
     ensure!(first.status == 0, "xen-zcopy said: {}", first.stderr);
     bench.count_anew()
 }
 
-fn from_refs_command(domid: u32, options: &str, refs: &[String]) -> String {
+pub(super) fn from_refs_command(domid: u32, options: &str, refs: &[String]) -> String {
     format!(
         "xen-zcopy from-refs --from {domid} {options} {}",
         refs.join(",")

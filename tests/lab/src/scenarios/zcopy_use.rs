@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `/dev/xen/zcopy` for those who write programs and for those who run them: misuse, files in any order, what the module shows of itself.
+
+use super::zcopy::TOTALS;
+use super::zcopy::first_time;
+use super::zcopy::from_refs_command;
+use super::zcopy::grant;
+use super::zcopy::grant_to_dom0;
+use super::zcopy::refs_of;
+use crate::bench::Bench;
+use crate::bench::LOAD_ZCOPY;
+use crate::bench::SHORT;
+use crate::bench::wait_until;
+use crate::health::mapped_grants;
+use crate::link::Job;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+/// Bad arguments for every ioctl, each with the errno that it must give.
+pub fn errors(bench: &mut Bench<'_>) -> Result<()> {
+    everywhere(bench, "zcopy-errors")
+}
+
+/// Descriptors closed, duplicated, inherited and used again.
+pub fn descriptors(bench: &mut Bench<'_>) -> Result<()> {
+    everywhere(bench, "zcopy-descriptors")
+}
+
+/// Runs a test in the guest, with pages that Dom0 grants, and in Dom0, with pages that the guest grants. It looks itself at what the module
+/// shares; Xen must say the same.
+fn everywhere(bench: &mut Bench<'_>, test: &str) -> Result<()> {
+    if bench.has_reference_driver()? {
+        return Ok(());
+    }
+    let id = bench.guest.id;
+    let test = |of, peer, refs: &[String]| {
+        format!(
+            "{test} --domid {of} --peer {peer} --refs {}",
+            refs.join(",")
+        )
+    };
+    let (granter, refs) = grant(bench)?;
+    let in_guest = test(id, 0, &refs);
+    bench.test(&in_guest)?;
+    // The first time has made placeholders, and the grant table larger, for good: memory is judged by the second.
+    bench.count_anew()?;
+    bench.test(&in_guest)?;
+    end(bench, granter)?;
+
+    let granter = grant_to_dom0(bench)?;
+    let refs = refs_of(bench, granter)?;
+    let before = mapped_grants(bench.machine, id)?;
+    bench.test_in_dom0(&test(0, id, &refs))?;
+    let after = mapped_grants(bench.machine, id)?;
+    ensure!(
+        after == before,
+        "{after} pages of the guest are mapped, before there were {before}"
+    );
+    end(bench, granter)?;
+    bench.sh("rm -f /tmp/in")?;
+    Ok(())
+}
+
+/// Ends a program that grants.
+fn end(bench: &mut Bench<'_>, job: Job) -> Result<()> {
+    bench.machine.link.signal(job, 15)?;
+    bench.machine.link.wait(job, SHORT)?;
+    Ok(())
+}
+
+/// Where the module shows its buffers.
+const BUFFERS: &str = "cat /sys/kernel/debug/xen_zcopy/buffers";
+const OUTSTANDING: &str = "cat /sys/kernel/debug/xen_zcopy/outstanding";
+
+/// All dma-bufs, as the kernel lists them.
+const DMABUFS: &str = "cat /sys/kernel/debug/dma_buf/bufinfo";
+
+/// What the module shows of pages that Dom0 grants and the guest has in a dma-buf: at both ends, while they are shared, when who granted
+/// them has died, and when all is over.
+pub fn debugfs(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        return Ok(());
+    }
+    bench.machine.dom0(LOAD_ZCOPY)?;
+    let id = bench.guest.id;
+    let at_start = (bench.sh(TOTALS)?, bench.machine.dom0(TOTALS)?);
+    let (granter, refs) = grant(bench)?;
+    first_time(bench, &refs)?;
+    let command = format!("exec {}", from_refs_command(0, "--hold", &refs));
+    let holder = bench.guest.spawn(bench.machine, &command)?;
+    bench.machine.link.wait_output(holder, "dma-buf", SHORT)?;
+
+    let pages = refs.len();
+    let here = bench.sh(BUFFERS)?;
+    let inode = shown(&here, &format!("mapped domain 0 pages {pages} in-use"))?;
+    is_dmabuf(&bench.sh(DMABUFS)?, &inode, "xen_zcopy")?;
+    let there = bench.machine.dom0(BUFFERS)?;
+    let inode = shown(&there, &format!("granted domain {id} pages {pages} in-use"))?;
+    is_dmabuf(&bench.machine.dom0(DMABUFS)?, &inode, "udmabuf")?;
+    has_line(
+        &bench.sh(TOTALS)?,
+        &format!("mapped: buffers 1 pages {pages}"),
+    )?;
+
+    bench.machine.link.signal(granter, 9)?;
+    bench.machine.link.wait(granter, SHORT)?;
+    let outstanding = bench.machine.dom0(OUTSTANDING)?;
+    shown(
+        &outstanding,
+        &format!("granted domain {id} pages {pages} waiting"),
+    )?;
+    has_line(
+        &bench.machine.dom0(TOTALS)?,
+        &format!("waiting: buffers 1 pages {pages}"),
+    )?;
+
+    bench.machine.link.signal(holder, 15)?;
+    bench.machine.link.wait(holder, SHORT)?;
+    let mut at_end = at_start.clone();
+    let back = wait_until("the end of what is shared", SHORT, || {
+        at_end = (bench.sh(TOTALS)?, bench.machine.dom0(TOTALS)?);
+        Ok(at_end == at_start)
+    });
+    back.with_context(|| format!("at the start {at_start:?}, at the end {at_end:?}"))?;
+    ensure!(
+        bench.machine.dom0(OUTSTANDING)?.is_empty(),
+        "something is outstanding"
+    );
+    Ok(())
+}
+
+/// Checks that there is exactly one line that says `what`, made by `xen-zcopy`, and that nothing else is in it; returns the inode of its
+/// dma-buf.
+fn shown(text: &str, what: &str) -> Result<String> {
+    let mut words = what.split(' ');
+    let direction = words.next().unwrap_or_default();
+    let rest: Vec<&str> = words.collect();
+    let inode_of = |line: &str| {
+        let line: Vec<&str> = line.split_whitespace().collect();
+        let (head, tail) = line.split_at_checked(2 + rest.len())?;
+        let is_number = |word: &str| word.parse::<u64>().is_ok();
+        match (head, tail) {
+            (
+                [first, number, middle @ ..],
+                [
+                    "seconds",
+                    seconds,
+                    "pid",
+                    pid,
+                    "comm",
+                    "\"xen-zcopy\"",
+                    "dma-buf",
+                    inode,
+                ],
+            ) if *first == direction
+                && number.strip_suffix(':').is_some_and(is_number)
+                && middle == rest.as_slice()
+                && [*seconds, *pid, *inode].into_iter().all(is_number) =>
+            {
+                Some((*inode).to_owned())
+            }
+            _ => None,
+        }
+    };
+    let mut found = text.lines().filter_map(inode_of);
+    match (found.next(), found.next()) {
+        (Some(inode), None) => Ok(inode),
+        _ => anyhow::bail!("not one line is \"{what}\", by xen-zcopy, in:\n{text}"),
+    }
+}
+
+/// Checks that the kernel lists a dma-buf with this inode, by this exporter.
+fn is_dmabuf(list: &str, inode: &str, exporter: &str) -> Result<()> {
+    let number: u64 = inode.parse()?;
+    let listed = list.lines().any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.contains(&exporter) && words.iter().any(|word| word.parse() == Ok(number))
+    });
+    ensure!(
+        listed,
+        "the kernel lists no dma-buf {inode} of {exporter}:\n{list}"
+    );
+    Ok(())
+}
+
+fn has_line(text: &str, line: &str) -> Result<()> {
+    ensure!(
+        text.lines().any(|other| other == line),
+        "there is no line \"{line}\" in:\n{text}"
+    );
+    Ok(())
+}
