@@ -7,6 +7,7 @@ use crate::link::Domain;
 use crate::link::Link;
 use crate::paths::outside;
 use crate::paths::program;
+use crate::paths::repo;
 use crate::process::last_lines;
 use crate::progress::Step;
 use crate::qemu::Parts;
@@ -96,6 +97,11 @@ impl Machine {
             let name = file.file_name().context("a file without a name")?;
             std::fs::copy(file, share.join("bin").join(name))?;
         }
+        let rule = "70-xen-zcopy.rules";
+        std::fs::copy(
+            repo("zcopy_backend_client/cli").join(rule),
+            share.join("bin").join(rule),
+        )?;
 
         let qemu = Qemu::start(&Parts {
             xen: &ingredients.dom0_root.join("xen"),

@@ -10,6 +10,8 @@ mod zcopy;
 pub use mapping::Mapping;
 pub use memory::Memory;
 pub use zcopy::DEVICE;
+pub use zcopy::DEVICES;
+pub use zcopy::Known;
 pub use zcopy::Zcopy;
 
 /// Size of a page in Xen's interfaces, in bytes.

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `xen-zcopy`: shows what memory sharing this kernel and this domain can do, and does it.
 //!
-//! Ends with 0; 1 when something failed; 2 when it was called wrongly; 3 when this kernel or domain cannot do what was asked.
+//! [`EXIT_STATUS`] tells how it ends.
+
+mod bench;
+mod others;
+mod probe;
 
 use anyhow::Context;
 use anyhow::Error;
 use anyhow::Result;
 use anyhow::ensure;
+use bench::Bench;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
 use rustix::io::Errno;
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::fd::RawFd;
@@ -24,9 +30,29 @@ use xen_zcopy::Memory;
 use xen_zcopy::PAGE_SIZE;
 use xen_zcopy::Zcopy;
 
+/// For people, in `--help`.
+const EXIT_STATUS: &str = "\
+Exit status:
+  0  it was done
+  1  something failed: a reference that is not granted, no permission, pages that stay mapped
+  2  wrong command line
+  3  this kernel or this domain cannot do it: no device with the operations, no /dev/udmabuf, no mapping for programs";
+
+/// This kernel or this domain cannot do what was asked, whoever asks.
+#[derive(Debug)]
+struct Impossible(String);
+
+impl fmt::Display for Impossible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Impossible {}
+
 /// Memory shared between Xen domains, as dma-bufs.
 #[derive(Parser)]
-#[command(name = "xen-zcopy", version)]
+#[command(name = "xen-zcopy", version, after_help = EXIT_STATUS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -40,18 +66,27 @@ enum Command {
     FromRefs(FromRefs),
     /// Grant a dma-buf with a file's contents to another domain, until standard input ends.
     ToRefs(ToRefs),
+    /// Wait until a dma-buf that another process has, and its pages, are let go by all.
+    ///
+    /// /sys/kernel/debug/xen_zcopy/buffers names the processes, and their numbers are in /proc/PID/fd. This needs the right to trace them.
+    Wait(Wait),
+    /// Measure what sharing costs.
+    Bench(Measure),
 }
 
 #[derive(Args)]
 struct Device {
-    /// The device.
-    #[arg(long, default_value = DEVICE)]
-    device: PathBuf,
+    /// The device. If none is given, /dev/xen/zcopy, or else /dev/xen/gntdev where the kernel's own has the operations.
+    #[arg(long)]
+    device: Option<PathBuf>,
 }
 
 impl Device {
     fn open(&self) -> Result<Zcopy> {
-        Zcopy::open(&self.device).with_context(|| self.device.display().to_string())
+        match &self.device {
+            Some(device) => Zcopy::open(device).with_context(|| device.display().to_string()),
+            None => Zcopy::find().context(DEVICE),
+        }
     }
 }
 
@@ -93,11 +128,52 @@ struct ToRefs {
     file: PathBuf,
 }
 
+#[derive(Args)]
+struct Wait {
+    #[command(flatten)]
+    device: Device,
+    /// The process.
+    #[arg(long)]
+    pid: i32,
+    /// Its descriptor.
+    #[arg(long)]
+    fd: RawFd,
+    /// Longest time to wait.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 5000)]
+    wait: u64,
+}
+
+#[derive(Args)]
+struct Measure {
+    #[command(flatten)]
+    device: Device,
+    /// Measure granting memory to this domain, and revoking that.
+    #[arg(long, value_name = "DOMID", required_unless_present = "from")]
+    to: Option<u16>,
+    /// Measure dma-bufs of pages that this domain has granted, and their end.
+    #[arg(long, value_name = "DOMID", requires = "refs")]
+    from: Option<u16>,
+    /// The references, separated by commas.
+    #[arg(value_delimiter = ',')]
+    refs: Vec<u32>,
+    /// Sizes of buffers, in pages, separated by commas. Those with more pages than references are left out.
+    #[arg(long, value_delimiter = ',', default_value = "1,16,240,768,2025")]
+    pages: Vec<usize>,
+    /// How often each is shared; the median is told.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// One JSON object a line, instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Probe(device) => probe(&device),
+        Command::Probe(device) => probe::run(device.device.as_deref()),
         Command::FromRefs(options) => from_refs(&options),
         Command::ToRefs(options) => to_refs(&options),
+        Command::Wait(options) => wait(&options),
+        Command::Bench(options) => measure(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,6 +186,9 @@ fn main() -> ExitCode {
 
 /// Whether the kernel or the domain cannot do what was asked, whoever asks.
 fn is_impossible(error: &Error) -> bool {
+    if error.downcast_ref::<Impossible>().is_some() {
+        return true;
+    }
     let errno = error
         .downcast_ref::<io::Error>()
         .and_then(Errno::from_io_error);
@@ -131,30 +210,6 @@ fn write(path: &PathBuf, bytes: &[u8]) -> Result<()> {
 /// Waits until standard input ends.
 fn wait_for_end() -> Result<()> {
     io::copy(&mut io::stdin().lock(), &mut io::sink())?;
-    Ok(())
-}
-
-fn probe(device: &Device) -> Result<()> {
-    let zcopy = device.open()?;
-    println!("{}: can be opened", device.device.display());
-    // Reference 0 is never one of a page for us: the answer tells whether the operation is known.
-    match zcopy.from_refs(0, &[0]) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTTY) => {
-            println!("dma-bufs of granted pages: not known to this kernel");
-        }
-        _ => println!("dma-bufs of granted pages: yes"),
-    }
-    // Nothing was ever granted under that number.
-    match zcopy.release(RawFd::MAX) {
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTTY) => {
-            println!("granting a dma-buf's pages: not known to this kernel");
-        }
-        _ => println!("granting a dma-buf's pages: yes"),
-    }
-    match Memory::new(PAGE_SIZE) {
-        Ok(_) => println!("memory as a dma-buf: yes"),
-        Err(error) => println!("memory as a dma-buf: no, /dev/udmabuf: {error}"),
-    }
     Ok(())
 }
 
@@ -191,6 +246,43 @@ fn from_refs(options: &FromRefs) -> Result<()> {
         .wait_released(fd, Duration::from_millis(options.wait))
         .context("the pages stay mapped")?;
     println!("unmapped after {} ms", start.elapsed().as_millis());
+    Ok(())
+}
+
+fn wait(options: &Wait) -> Result<()> {
+    let zcopy = options.device.open()?;
+    // As text: a process that is not there says nothing about the kernel.
+    let dmabuf = others::descriptor_of(options.pid, options.fd).map_err(|error| {
+        Error::msg(format!(
+            "descriptor {} of process {}: {error}",
+            options.fd, options.pid
+        ))
+    })?;
+    println!("waiting");
+    let start = Instant::now();
+    match zcopy.close_and_wait(dmabuf, Duration::from_millis(options.wait)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            ensure!(false, "it is no dma-buf of this device's");
+        }
+        result => result.context("the dma-buf is still in use")?,
+    }
+    println!("unmapped after {} ms", start.elapsed().as_millis());
+    Ok(())
+}
+
+fn measure(options: &Measure) -> Result<()> {
+    let bench = Bench {
+        zcopy: &options.device.open()?,
+        sizes: &options.pages,
+        rounds: options.rounds,
+        json: options.json,
+    };
+    if let Some(to) = options.to {
+        bench.granting(to)?;
+    }
+    if let Some(from) = options.from {
+        bench.mapping(from, &options.refs)?;
+    }
     Ok(())
 }
 

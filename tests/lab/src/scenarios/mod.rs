@@ -210,6 +210,8 @@ pub const SCENARIOS: &[Scenario] = &[
     check("zcopy-errors", SMALL, zcopy_use::errors),
     check("zcopy-descriptors", SMALL, zcopy_use::descriptors),
     check("zcopy-debugfs", SMALL, zcopy_use::debugfs),
+    check("zcopy-command", SMALL, zcopy_use::command),
+    check("zcopy-udev", SMALL, zcopy_use::udev),
     check("client-killed-while-flipping", SMALL, faults::client_killed),
     check(
         "backend-restarted-while-flipping",

@@ -12,10 +12,12 @@ use crate::bench::LOAD_ZCOPY;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
 use crate::health::mapped_grants;
+use crate::link::Domain;
 use crate::link::Job;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
+use serde_json::Value;
 
 /// Bad arguments for every ioctl, each with the errno that it must give.
 pub fn errors(bench: &mut Bench<'_>) -> Result<()> {
@@ -188,6 +190,156 @@ fn has_line(text: &str, line: &str) -> Result<()> {
     ensure!(
         text.lines().any(|other| other == line),
         "there is no line \"{line}\" in:\n{text}"
+    );
+    Ok(())
+}
+
+/// The command says what there is, measures, and waits for what another process has.
+pub fn command(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        return Ok(());
+    }
+    bench.machine.dom0(LOAD)?;
+    let probed = bench.sh("xen-zcopy probe")?;
+    for line in [
+        "memory as a dma-buf: yes",
+        "/dev/xen/zcopy: dma-bufs of granted pages: yes",
+        "/dev/xen/zcopy: granting a dma-buf's pages: yes",
+    ] {
+        has_line(&probed, line)?;
+    }
+    // The stock kernel's own device has none of it.
+    expect_end(
+        bench,
+        "xen-zcopy probe --device /dev/xen/gntdev",
+        3,
+        "no device has the operations",
+    )?;
+    expect_end(bench, "xen-zcopy probe --device /dev/none", 3, "loaded?")?;
+    expect_end(
+        bench,
+        "setpriv --reuid 65534 --clear-groups xen-zcopy probe",
+        1,
+        "root's",
+    )?;
+
+    let (granter, refs) = grant(bench)?;
+    first_time(bench, &refs)?;
+    let measured = bench.sh(&format!(
+        "xen-zcopy bench --json --rounds 3 --pages 1,16,9999 --to 0 --from 0 {}",
+        refs.join(",")
+    ))?;
+    let operations: Vec<(String, u64)> = measured
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["us"].as_f64().is_some_and(|us| us > 0.0))
+        .filter_map(|line| {
+            Some((
+                line["operation"].as_str()?.to_owned(),
+                line["pages"].as_u64()?,
+            ))
+        })
+        .collect();
+    let expected = [
+        ("to-refs", 1),
+        ("release", 1),
+        ("to-refs", 16),
+        ("release", 16),
+        ("to-refs", 9999),
+        ("release", 9999),
+        ("from-refs", 1),
+        ("close", 1),
+        ("from-refs", 16),
+        ("close", 16),
+    ]
+    .map(|(operation, pages)| (operation.to_owned(), pages));
+    ensure!(operations == expected, "it measured:\n{measured}");
+
+    let hold = format!("exec {}", from_refs_command(0, "--hold", &refs));
+    let holder = bench.guest.spawn(bench.machine, &hold)?;
+    let said = bench.machine.link.wait_output(holder, "pages", SHORT)?;
+    let fd = said
+        .strip_prefix("dma-buf ")
+        .and_then(|said| said.split(':').next());
+    let fd = fd.with_context(|| format!("it said {said}"))?.to_owned();
+    let shown = bench.sh(BUFFERS)?;
+    let pid = shown
+        .lines()
+        .find(|line| line.starts_with("mapped"))
+        .and_then(|line| line.split(" pid ").nth(1)?.split(' ').next())
+        .with_context(|| format!("nothing mapped in {shown}"))?
+        .to_owned();
+    let wait = |fd: &str, ms| format!("exec xen-zcopy wait --pid {pid} --fd {fd} --wait {ms}");
+    expect_end(bench, &wait("0", 100), 1, "no dma-buf of this device's")?;
+    expect_end(bench, &wait(&fd, 100), 1, "still in use")?;
+    let waiter = bench.guest.spawn(bench.machine, &wait(&fd, 60_000))?;
+    bench.machine.link.wait_output(waiter, "waiting", SHORT)?;
+    bench.machine.link.signal(holder, 15)?;
+    bench.machine.link.wait(holder, SHORT)?;
+    let ended = bench.machine.link.wait(waiter, SHORT)?;
+    ensure!(
+        ended.status == 0 && ended.stdout.contains("unmapped"),
+        "the wait ended with {}: {}",
+        ended.status,
+        ended.stderr
+    );
+    end(bench, granter)
+}
+
+/// Runs a command in the guest that must end with a status, and say something.
+fn expect_end(bench: &mut Bench<'_>, command: &str, status: i32, words: &str) -> Result<()> {
+    let ended = bench.guest.run(bench.machine, command, SHORT)?;
+    let said = ended.stdout + &ended.stderr;
+    ensure!(
+        ended.status == status && said.contains(words),
+        "`{command}` ended with {}, not {status} and \"{words}\": {said}",
+        ended.status
+    );
+    Ok(())
+}
+
+/// The example of a rule for udev gives the device to a group, and only to that. In Dom0: guests here have no udev.
+pub fn udev(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        return Ok(());
+    }
+    bench.machine.dom0(LOAD)?;
+    expect_owner(bench, "600 root root")?;
+    let rule = "/lab/bin/70-xen-zcopy.rules";
+    bench.machine.dom0(&format!("udevadm verify {rule}"))?;
+    bench.machine.dom0(&format!(
+        "mkdir -p /run/udev/rules.d; cp {rule} /run/udev/rules.d; /usr/lib/systemd/systemd-udevd --daemon; \
+         udevadm trigger --action=add --settle '/sys/class/misc/xen!zcopy'; \
+         udevadm control --exit; rm /run/udev/rules.d/*"
+    ))?;
+    expect_owner(bench, "660 root render")?;
+    let probe = |groups: &str| {
+        format!(
+            "setpriv --reuid 65534 --regid 65534 {groups} /lab/bin/xen-zcopy probe --device /dev/xen/zcopy"
+        )
+    };
+    bench.machine.dom0(&probe("--groups render"))?;
+    let refused = bench
+        .machine
+        .link
+        .run(Domain::Zero, &probe("--clear-groups"), SHORT)?;
+    bench
+        .machine
+        .dom0("chmod 600 /dev/xen/zcopy; chgrp root /dev/xen/zcopy")?;
+    ensure!(
+        refused.status == 1 && refused.stderr.contains("Permission denied"),
+        "one who is not in the group had {}: {}",
+        refused.status,
+        refused.stderr
+    );
+    Ok(())
+}
+
+fn expect_owner(bench: &mut Bench<'_>, expected: &str) -> Result<()> {
+    let owner = bench.machine.dom0("stat -c '%a %U %G' /dev/xen/zcopy")?;
+    ensure!(
+        owner.trim() == expected,
+        "/dev/xen/zcopy is {owner}, not {expected}"
     );
     Ok(())
 }
