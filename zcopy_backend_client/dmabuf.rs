@@ -22,7 +22,10 @@ use kernel::{
         from_result,
         to_result, //
     },
-    ffi::c_int,
+    ffi::{
+        c_int,
+        c_void, //
+    },
     fs::File,
     new_condvar,
     new_mutex,
@@ -42,12 +45,20 @@ use kernel::{
 use crate::{
     domain,
     import::Imported,
+    kernel_map::KernelMap,
     ledger, //
 };
 
+/// Imported pages, and what else is needed to use them. The fields go in their order.
+struct Mapped {
+    /// For the kernel of a PV domain, from the first time that it is asked for: importers ask at every frame.
+    kernel_map: Option<KernelMap>,
+    imported: Imported,
+}
+
 /// How far a dma-buf's pages are.
 enum Pages {
-    There(Imported),
+    There(Mapped),
     /// The dma-buf has no user any more.
     Leaving,
     Released,
@@ -66,6 +77,23 @@ impl Shared {
     /// Whether the pages are unmapped.
     pub(crate) fn is_released(&self) -> bool {
         matches!(&*self.pages.lock(), Pages::Released)
+    }
+
+    /// Where the kernel of a PV domain has the pages, until they are unmapped.
+    ///
+    /// # Errors
+    ///
+    /// As [`KernelMap::new`].
+    fn kernel_address(&self) -> Result<*mut c_void> {
+        let mut pages = self.pages.lock();
+        let Pages::There(mapped) = &mut *pages else {
+            return Err(EINVAL);
+        };
+        let map = match mapped.kernel_map.take() {
+            Some(map) => map,
+            None => KernelMap::new(&mapped.imported)?,
+        };
+        Ok(mapped.kernel_map.insert(map).address())
     }
 
     /// Waits until the pages are unmapped.
@@ -110,7 +138,7 @@ impl DmaBuf {
         let number = imported.number();
         let shared = Arc::pin_init(
             pin_init!(Shared {
-                pages <- new_mutex!(Pages::There(imported)),
+                pages <- new_mutex!(Pages::There(Mapped { kernel_map: None, imported })),
                 released <- new_condvar!(),
             }),
             GFP_KERNEL,
@@ -238,8 +266,8 @@ unsafe fn pages(dmabuf: *mut xen_sys::dma_buf) -> Result<(*mut *mut bindings::pa
     let pages = shared.pages.lock();
     match &*pages {
         // By this file's invariants they stay where they are until the dma-buf is released.
-        Pages::There(imported) => {
-            let pages = imported.pages();
+        Pages::There(mapped) => {
+            let pages = mapped.imported.pages();
             Ok((pages.as_ptr().cast_mut(), pages.len()))
         }
         Pages::Leaving | Pages::Released => Err(EINVAL),
@@ -372,14 +400,15 @@ unsafe extern "C" fn mmap(
 /// dma-buf's to call.
 unsafe extern "C" fn vmap(dmabuf: *mut xen_sys::dma_buf, map: *mut bindings::iosys_map) -> c_int {
     from_result(|| {
-        if domain::is_pv() {
-            return Err(EOPNOTSUPP);
-        }
-        // SAFETY: By the caller.
-        let (pages, count) = unsafe { pages(dmabuf) }?;
-        let count = u32::try_from(count)?;
-        // SAFETY: `pages` are `count` pages, which stay until the dma-buf is released, and that is after `vunmap`.
-        let address = unsafe { xen_sys::xen_sys_vmap_kernel(pages, count) };
+        let address = if domain::is_pv() {
+            // SAFETY: By the caller.
+            unsafe { shared(dmabuf) }.kernel_address()?
+        } else {
+            // SAFETY: By the caller.
+            let (pages, count) = unsafe { pages(dmabuf) }?;
+            // SAFETY: `pages` are `count` pages, which stay until the dma-buf is released, and that is after `vunmap`.
+            unsafe { xen_sys::xen_sys_vmap_kernel(pages, u32::try_from(count)?) }
+        };
         if address.is_null() {
             return Err(ENOMEM);
         }
@@ -398,6 +427,8 @@ unsafe extern "C" fn vmap(dmabuf: *mut xen_sys::dma_buf, map: *mut bindings::ios
 ///
 /// dma-buf's to call, with what [`vmap`] has written.
 unsafe extern "C" fn vunmap(_dmabuf: *mut xen_sys::dma_buf, map: *mut bindings::iosys_map) {
-    // SAFETY: By the caller.
-    unsafe { xen_sys::vunmap((*map).__bindgen_anon_1.vaddr) }
+    if !domain::is_pv() {
+        // SAFETY: By the caller.
+        unsafe { xen_sys::vunmap((*map).__bindgen_anon_1.vaddr) }
+    }
 }

@@ -35,15 +35,30 @@ use crate::{
 };
 
 /// Pages mapped or unmapped by one call of the hypervisor.
-const CHUNK: usize = 256;
+pub(crate) const CHUNK: usize = 256;
 
 const OKAY: i32 = xen_sys::GNTST_okay as i32;
 const NO_DEVICE_SPACE: i32 = xen_sys::GNTST_no_device_space;
 
 type Placeholder = *mut bindings::page;
 
+/// What the hypervisor says of one page.
+///
+/// # Errors
+///
+/// As [`Imported::new`].
+pub(crate) fn judge(status: i16) -> Result {
+    match i32::from(status) {
+        OKAY => Ok(()),
+        NO_DEVICE_SPACE => Err(ENOSPC),
+        _ => Err(EPROTO),
+    }
+}
+
 /// Mapped pages of another domain. The drop unmaps them, and waits until nobody has a reference to one of them.
 pub struct Imported {
+    peer: DomId,
+    references: KVVec<u32>,
     placeholders: KVVec<Placeholder>,
     mapped: KVVec<Placeholder>,
     unmaps: KVVec<xen_sys::gnttab_unmap_grant_ref>,
@@ -71,7 +86,11 @@ impl Imported {
         let pages = references.len();
         let count = c_int::try_from(pages).map_err(|_| ENOSPC)?;
         let mut placeholders = KVVec::from_elem(ptr::null_mut(), pages, GFP_KERNEL)?;
+        let mut kept = KVVec::with_capacity(pages, GFP_KERNEL)?;
+        kept.extend_from_slice(references, GFP_KERNEL)?;
         let mut imported = Self {
+            peer,
+            references: kept,
             placeholders: KVVec::new(),
             mapped: KVVec::with_capacity(pages, GFP_KERNEL)?,
             unmaps: KVVec::with_capacity(pages, GFP_KERNEL)?,
@@ -84,7 +103,7 @@ impl Imported {
         imported.placeholders = placeholders;
         for (index, chunk) in references.chunks(CHUNK).enumerate() {
             // On an error the drop undoes what was done.
-            imported.map(peer, index.saturating_mul(CHUNK), chunk)?;
+            imported.map(index.saturating_mul(CHUNK), chunk)?;
         }
         Ok(imported)
     }
@@ -99,15 +118,25 @@ impl Imported {
         self.entry.number()
     }
 
+    /// Whose they are.
+    pub(crate) fn peer(&self) -> DomId {
+        self.peer
+    }
+
+    /// The references that they were mapped by.
+    pub(crate) fn references(&self) -> &[u32] {
+        &self.references
+    }
+
     /// Maps `references` behind the placeholders from the `first` on.
-    fn map(&mut self, peer: DomId, first: usize, references: &[u32]) -> Result {
+    fn map(&mut self, first: usize, references: &[u32]) -> Result {
         let pages = self.placeholders.get_mut(first..).ok_or(EINVAL)?;
         let mut maps: KVVec<xen_sys::gnttab_map_grant_ref> =
             KVVec::with_capacity(references.len(), GFP_KERNEL)?;
         for (page, reference) in pages.iter().zip(references) {
             let mut map = xen_sys::gnttab_map_grant_ref::default();
             // SAFETY: `map` is ours to be filled in, `page` a placeholder.
-            unsafe { xen_sys::xen_sys_gnttab_set_map_op(&mut map, *page, *reference, peer) };
+            unsafe { xen_sys::xen_sys_gnttab_set_map_op(&mut map, *page, *reference, self.peer) };
             maps.push(map, GFP_KERNEL)?;
         }
         let count = u32::try_from(maps.len())?;
@@ -120,10 +149,10 @@ impl Imported {
                 count,
             )
         });
-        let mut refused = None;
+        let mut outcome = Ok(());
         for (page, map) in pages.iter().zip(&maps) {
-            match i32::from(map.status) {
-                OKAY => {
+            match judge(map.status) {
+                Ok(()) => {
                     let mut unmap = xen_sys::gnttab_unmap_grant_ref::default();
                     // SAFETY: `unmap` is ours to be filled in, `page` a placeholder.
                     unsafe { xen_sys::xen_sys_gnttab_set_unmap_op(&mut unmap, *page, map.handle) };
@@ -132,12 +161,11 @@ impl Imported {
                     self.mapped.push(*page, GFP_KERNEL)?;
                     self.unmaps.push(unmap, GFP_KERNEL)?;
                 }
-                NO_DEVICE_SPACE => refused = Some(ENOSPC),
-                _ => refused = refused.or(Some(EPROTO)),
+                error => outcome = error,
             }
         }
         result?;
-        refused.map_or(Ok(()), Err)
+        outcome
     }
 
     /// Unmaps everything; tells whether that was done.
@@ -159,8 +187,7 @@ impl Imported {
                 (*queue).count = count;
                 xen_sys::gnttab_unmap_refs_sync(queue)
             };
-            let done = |unmap: &xen_sys::gnttab_unmap_grant_ref| i32::from(unmap.status) == OKAY;
-            if result != 0 || !unmaps.iter().all(done) {
+            if result != 0 || !unmaps.iter().all(|unmap| judge(unmap.status).is_ok()) {
                 return false;
             }
         }

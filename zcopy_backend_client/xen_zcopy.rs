@@ -4,8 +4,9 @@
 //!
 //! [`export`] gives pages of ours to another domain, with the page directory that tells it which; [`import`] maps pages that another
 //! domain gives us. Below that: [`grant`] (entries of the grant table, within a budget), [`reclaim`] (what the other domain does not let
-//! go), [`directory`] and its format, [`pgdir`] (pure), [`page`], [`domain`], [`work`]. [`dmabuf`] and [`attached`] do both for dma-bufs,
-//! and [`device`] for user space; [`ledger`] has what is shared now, and [`debugfs`] shows it. Nothing here knows what is in the memory, nor what is said about it.
+//! go), [`directory`] and its format, [`pgdir`] (pure), [`page`], [`domain`], [`work`]. [`dmabuf`] (with [`kernel_map`]) and [`attached`] do both for
+//! dma-bufs, and [`device`] for user space; [`ledger`] has what is shared now, and [`debugfs`] shows it. Nothing here knows what is in the memory, nor
+//! what is said about it.
 
 #![deny(unsafe_code)]
 
@@ -24,6 +25,8 @@ pub mod export;
 pub mod grant;
 #[allow(unsafe_code)]
 pub mod import;
+#[allow(unsafe_code)]
+mod kernel_map;
 #[allow(unsafe_code)]
 mod ledger;
 mod module;

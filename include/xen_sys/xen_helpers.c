@@ -106,6 +106,24 @@ void xen_sys_gnttab_set_unmap_op(struct gnttab_unmap_grant_ref *unmap, struct pa
 			    handle);
 }
 
+int xen_sys_gnttab_unmap_grant_ref(struct gnttab_unmap_grant_ref *unmap, unsigned int count)
+{
+	return HYPERVISOR_grant_table_op(GNTTABOP_unmap_grant_ref, unmap, count);
+}
+
+/* 0: the page has no entry of its own. */
+phys_addr_t xen_sys_pte_maddr(void *address)
+{
+#ifdef CONFIG_XEN_PV
+	unsigned int level;
+	pte_t *pte = lookup_address((unsigned long)address, &level);
+
+	if (pte && level == PG_LEVEL_4K)
+		return arbitrary_virt_to_machine(pte).maddr;
+#endif
+	return 0;
+}
+
 void *xen_sys_vmap_kernel(struct page **pages, unsigned int count)
 {
 	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
