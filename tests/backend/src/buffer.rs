@@ -2,10 +2,12 @@
 //! Display buffers and framebuffers of a guest.
 
 use crate::memory::SharedMemory;
+use crate::pages::Pages;
 use crate::pixels::PixelFormat;
 use crate::protocol::{DbufCreate, FbAttach};
 use crate::refusal::Refusal;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -93,21 +95,21 @@ impl Drop for Share {
     }
 }
 
-/// A mapped display buffer.
+/// A display buffer.
 pub struct DisplayBuffer {
-    /// The guest's pages.
-    pub memory: SharedMemory,
-    /// Octets that the guest declared; not more than the memory.
+    /// Its pages.
+    pub pages: Pages,
+    /// Octets that the guest declared; not more than the pages have.
     pub size: u64,
     /// Octets before the first pixel.
     pub data_offset: u64,
     /// The pitch.
     pub layout: Layout,
-    /// Counted as long as the memory is mapped.
+    /// Counted as long as the pages are held.
     pub _share: Share,
 }
 
-/// A view of a display buffer: a picture. Keeps the memory mapped.
+/// A view of a display buffer: a picture. Keeps its pages.
 pub struct Framebuffer {
     buffer: Arc<DisplayBuffer>,
     /// The guest's name for it.
@@ -175,14 +177,23 @@ impl Framebuffer {
         })
     }
 
-    /// The guest's memory; line y starts at [`Self::line_offset`].
-    pub fn memory(&self) -> &SharedMemory {
-        &self.buffer.memory
+    /// The buffer's memory, which is mapped for this; line y starts at [`Self::line_offset`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Pages::memory`].
+    pub fn memory(&self) -> io::Result<&SharedMemory> {
+        self.buffer.pages.memory()
+    }
+
+    /// The buffer as a dma-buf, if it is one; line y starts at [`Self::line_offset`].
+    pub fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
+        self.buffer.pages.dmabuf()
     }
 
     /// Where a line starts, in octets.
     pub fn line_offset(&self, y: u32) -> usize {
-        // Both were checked against the size of the mapping.
+        // Both were checked against the buffer's size.
         self.buffer.data_offset as usize + self.pitch * y as usize
     }
 
@@ -200,19 +211,21 @@ impl Framebuffer {
     ///
     /// # Errors
     ///
-    /// `UnexpectedEof`: there are no such pixels.
+    /// `UnexpectedEof`: there are no such pixels. Others: as [`Self::memory`].
     pub fn read_line(&self, y: u32, width: u32, line: &mut Vec<u8>) -> io::Result<()> {
         if y >= self.height || width > self.width {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         line.resize(self.line_octets(width), 0);
-        self.memory().read(self.line_offset(y), line)
+        self.memory()?.read(self.line_offset(y), line)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Mapper;
+    use crate::protocol::GrantRef;
 
     fn create(width: u32, height: u32, bpp: u32, buffer_size: u32, data_offset: u32) -> DbufCreate {
         DbufCreate {
@@ -284,11 +297,20 @@ mod tests {
         assert!(Share::take(&used, u64::MAX, 100).is_none());
     }
 
+    /// A page of words that count up from 0.
+    struct Words;
+
+    impl Mapper for Words {
+        fn map(&self, _: &[GrantRef]) -> io::Result<SharedMemory> {
+            Ok(SharedMemory::heap(&(0..1024).collect::<Vec<u32>>()))
+        }
+    }
+
     fn buffer(layout: Layout, data_offset: u64) -> Arc<DisplayBuffer> {
-        let words: Vec<u32> = (0..1024).collect();
+        let words: Arc<dyn Mapper> = Arc::new(Words);
         let share = Share::take(&Arc::default(), 0, 0).expect("nothing");
         Arc::new(DisplayBuffer {
-            memory: SharedMemory::heap(&words),
+            pages: Pages::granted(&words, vec![1]).expect("mapped"),
             size: 4096,
             data_offset,
             layout,

@@ -3,7 +3,8 @@
 
 use crate::device::Versions;
 use crate::resources::Limits;
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -35,6 +36,10 @@ pub struct Arguments {
     #[arg(long = "connector", value_name = "UNIQUE_ID=NAME", value_parser = pair)]
     connectors: Vec<(String, String)>,
 
+    /// KMS: show guests' own pages, as dma-bufs (needs the module xen_zcopy), and copy only what the device does not take
+    #[arg(long)]
+    pub zero_copy: bool,
+
     /// The protocol versions to speak and to tell frontends of
     #[arg(long, value_name = "LIST", default_value = "1,2", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=2))]
     versions: Vec<u32>,
@@ -61,6 +66,21 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// Looks for options that do not go together.
+    ///
+    /// # Errors
+    ///
+    /// Says which, and why.
+    pub fn check(&self) -> Result<(), clap::Error> {
+        if self.zero_copy && matches!(self.output, OutputKind::Capture(_)) {
+            return Err(Self::command().error(
+                ErrorKind::ArgumentConflict,
+                "--zero-copy is for KMS output: a capture reads every pixel, which is a copy",
+            ));
+        }
+        Ok(())
+    }
+
     /// What guests may take.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -153,6 +173,12 @@ mod tests {
         .expect("sound");
         assert_eq!(arguments.versions().supported, [1, 2]);
         assert_eq!(arguments.connector_names()["a"], "b");
+        assert!(arguments.check().is_ok());
+        let zero_copy = |output| {
+            parse(&["--output", output, "--zero-copy"]).and_then(|arguments| arguments.check())
+        };
+        assert!(zero_copy("kms:/dev/dri/card1").is_ok());
+        assert!(zero_copy("capture:x").is_err());
         for bad in [
             &["--versions", "3"][..],
             &["--connector", "a"],

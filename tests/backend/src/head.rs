@@ -5,7 +5,7 @@ use crate::buffer::Framebuffer;
 use crate::connector::Connector;
 use crate::evtchn::{EventChannels, Port};
 use crate::memory::SharedMemory;
-use crate::output::{Completion, Head as OutputHead, Output, Picture};
+use crate::output::{Completion, Head as OutputHead, Output, Picture, Transfer};
 use crate::protocol::{Errno, SetConfig};
 use crate::refusal::Refusal;
 use crate::report::say;
@@ -158,12 +158,13 @@ impl Head {
             )));
         }
         self.finish_early();
-        self.output.set_config(Picture {
+        let picture = Picture {
             framebuffer: &framebuffer,
             width,
             height,
-        })?;
-        self.count_copy(&framebuffer, width, height);
+        };
+        let transfer = self.output.set_config(picture)?;
+        self.count(transfer, picture);
         self.counters.set_config();
         log::info!(
             "{}: {width}x{height} {}",
@@ -208,11 +209,13 @@ impl Head {
                 framebuffer.width, framebuffer.height
             )));
         }
-        let due = match self.output.flip(Picture {
+        let picture = Picture {
             framebuffer: &framebuffer,
             width,
             height,
-        })? {
+        };
+        let (completion, transfer) = self.output.flip(picture)?;
+        let due = match completion {
             Completion::Now => Some(Instant::now()),
             Completion::At(time) => Some(time),
             Completion::OnEvent => None,
@@ -221,7 +224,7 @@ impl Head {
             fb: framebuffer.cookie,
             due,
         });
-        self.count_copy(&framebuffer, width, height);
+        self.count(transfer, picture);
         self.shown = Some(Shown {
             framebuffer,
             width,
@@ -243,6 +246,7 @@ impl Head {
             );
             self.off();
         }
+        self.output.forget(framebuffer);
     }
 
     /// When [`Self::complete_due`] has something to do.
@@ -310,8 +314,14 @@ impl Head {
         }
     }
 
-    fn count_copy(&self, framebuffer: &Framebuffer, width: u32, height: u32) {
-        self.counters
-            .copied(framebuffer.line_octets(width) as u64 * u64::from(height));
+    fn count(&self, transfer: Transfer, picture: Picture<'_>) {
+        match transfer {
+            Transfer::Copied => {
+                let line = picture.framebuffer.line_octets(picture.width);
+                self.counters
+                    .copied(line as u64 * u64::from(picture.height));
+            }
+            Transfer::InPlace => self.counters.in_place(),
+        }
     }
 }

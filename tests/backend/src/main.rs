@@ -9,12 +9,14 @@ mod cli;
 mod connector;
 mod device;
 mod directory;
+mod dmabuf;
 mod edid;
 mod evtchn;
 mod head;
 mod manager;
 mod memory;
 mod output;
+mod pages;
 mod pixels;
 mod protocol;
 mod refusal;
@@ -40,10 +42,12 @@ use stats::Stats;
 use std::sync::Arc;
 use tokio::runtime;
 use tokio::sync::Notify;
+use xen_zcopy::{DEVICE, Zcopy};
 
 fn main() -> Result<()> {
     env_logger::init();
     let arguments = Arguments::parse();
+    arguments.check().unwrap_or_else(|error| error.exit());
     raise_file_limit();
     let output: Box<dyn Output> = match &arguments.output {
         OutputKind::Capture(directory) => Box::new(Capture::new(
@@ -59,6 +63,7 @@ fn main() -> Result<()> {
         versions: arguments.versions(),
         stats: Stats::new(),
         limits: arguments.limits(),
+        zcopy: arguments.zero_copy.then(open_zcopy).transpose()?,
         strict: arguments.strict,
         session_ended: Notify::new(),
     });
@@ -72,6 +77,13 @@ fn main() -> Result<()> {
             .run()
             .await
     })
+}
+
+fn open_zcopy() -> Result<Arc<Zcopy>> {
+    let zcopy = Zcopy::open(DEVICE);
+    zcopy
+        .map(Arc::new)
+        .with_context(|| format!("cannot open {DEVICE}, which the module xen_zcopy makes"))
 }
 
 /// Every mapping of guest memory takes a file descriptor.

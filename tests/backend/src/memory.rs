@@ -5,6 +5,7 @@
 //! they are copied in or out, or reached as atomic words (rings and directories).
 #![allow(unsafe_code)]
 
+use crate::dmabuf::GrantedDmaBuf;
 use crate::protocol::{GrantRef, PAGE_SIZE};
 use drm::buffer::Buffer;
 use drm::control::dumbbuffer::DumbBuffer;
@@ -12,6 +13,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use xen_zcopy::{DEVICE, Mapping, Memory, Zcopy};
 use xengnt::sys::GrantRef as DomainRef;
@@ -190,7 +192,7 @@ impl SharedMemory {
 }
 
 /// Maps pages of one guest; tests put something else in its place.
-pub trait Mapper: Send {
+pub trait Mapper: Send + Sync {
     /// Maps granted pages, one after the other.
     ///
     /// # Errors
@@ -204,18 +206,39 @@ pub trait Mapper: Send {
     ///
     /// As [`SharedMemory::grant_new`].
     fn grant_new(&self, pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)>;
+
+    /// Granted pages, one after the other, as a dma-buf; none where such are not wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`GrantedDmaBuf::new`].
+    fn dmabuf(&self, _refs: &[GrantRef]) -> io::Result<Option<GrantedDmaBuf>> {
+        Ok(None)
+    }
 }
 
 /// Maps what a domain granted.
-pub struct Domain(pub u32);
+pub struct Domain {
+    /// The domain.
+    pub domid: u32,
+    /// Makes dma-bufs, if such are wanted.
+    pub zcopy: Option<Arc<Zcopy>>,
+}
 
 impl Mapper for Domain {
     fn map(&self, refs: &[GrantRef]) -> io::Result<SharedMemory> {
-        SharedMemory::map_grants(self.0, refs)
+        SharedMemory::map_grants(self.domid, refs)
+    }
+
+    fn dmabuf(&self, refs: &[GrantRef]) -> io::Result<Option<GrantedDmaBuf>> {
+        let zcopy = self.zcopy.as_ref();
+        zcopy
+            .map(|zcopy| GrantedDmaBuf::new(zcopy, self.domid, refs))
+            .transpose()
     }
 
     fn grant_new(&self, pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)> {
-        SharedMemory::grant_new(self.0, pages)
+        SharedMemory::grant_new(self.domid, pages)
     }
 }
 

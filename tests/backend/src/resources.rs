@@ -4,6 +4,7 @@
 use crate::buffer::{DisplayBuffer, Framebuffer, Layout, Share};
 use crate::directory;
 use crate::memory::{Mapper, SharedMemory, pages_for};
+use crate::pages::Pages;
 use crate::protocol::{DbufCreate, Errno, FLAG_BACKEND_ALLOCATES, FbAttach, PAGE_SIZE};
 use crate::refusal::Refusal;
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ pub struct Limits {
 
 /// The tables of one guest device.
 pub struct Resources {
-    mapper: Box<dyn Mapper>,
+    mapper: Arc<dyn Mapper>,
     limits: Limits,
     mapped: Arc<AtomicU64>,
     buffers: HashMap<u64, Arc<DisplayBuffer>>,
@@ -34,7 +35,7 @@ pub struct Resources {
 
 impl Resources {
     /// Empty tables.
-    pub fn new(mapper: Box<dyn Mapper>, limits: Limits) -> Self {
+    pub fn new(mapper: Arc<dyn Mapper>, limits: Limits) -> Self {
         Resources {
             mapper,
             limits,
@@ -73,8 +74,8 @@ impl Resources {
                 format!("more than {} display buffers", self.limits.buffers),
             ));
         }
-        let pages = pages_for(create.buffer_size);
-        let share = Share::take(&self.mapped, (pages * PAGE_SIZE) as u64, self.limits.octets)
+        let count = pages_for(create.buffer_size);
+        let share = Share::take(&self.mapped, (count * PAGE_SIZE) as u64, self.limits.octets)
             .ok_or_else(|| {
                 Refusal::new(
                     Errno::ENOSPC,
@@ -84,13 +85,13 @@ impl Resources {
                     ),
                 )
             })?;
-        let memory = if create.flags & FLAG_BACKEND_ALLOCATES == 0 {
-            self.map(create, pages)?
+        let pages = if create.flags & FLAG_BACKEND_ALLOCATES == 0 {
+            self.map(create, count)?
         } else {
-            self.allocate(create, pages)?
+            self.allocate(create, count)?
         };
         let buffer = DisplayBuffer {
-            memory,
+            pages,
             size: u64::from(create.buffer_size),
             data_offset: u64::from(create.data_offset),
             layout,
@@ -100,23 +101,23 @@ impl Resources {
         Ok(())
     }
 
-    /// The memory that the guest has allocated.
-    fn map(&self, create: &DbufCreate, pages: usize) -> Result<SharedMemory, Refusal> {
-        let refs = directory::read(self.mapper(), create.directory, pages)?;
-        self.mapper.map(&refs).map_err(|error| {
+    /// The pages that the guest has allocated.
+    fn map(&self, create: &DbufCreate, count: usize) -> Result<Pages, Refusal> {
+        let refs = directory::read(self.mapper(), create.directory, count)?;
+        Pages::granted(&self.mapper, refs).map_err(|error| {
             Refusal::new(
                 Errno::EIO,
                 format!(
-                    "the {pages} pages of display buffer {:#x} cannot be mapped: {error}",
+                    "the {count} pages of display buffer {:#x} cannot be mapped: {error}",
                     create.dbuf
                 ),
             )
         })
     }
 
-    /// Allocates the memory for the guest.
-    fn allocate(&self, create: &DbufCreate, pages: usize) -> Result<SharedMemory, Refusal> {
-        let (memory, refs) = self.mapper.grant_new(pages).map_err(|error| {
+    /// Allocates the pages for the guest.
+    fn allocate(&self, create: &DbufCreate, count: usize) -> Result<Pages, Refusal> {
+        let (memory, refs) = self.mapper.grant_new(count).map_err(|error| {
             let errno = match error.kind() {
                 io::ErrorKind::NotFound => Errno::EOPNOTSUPP,
                 io::ErrorKind::StorageFull => Errno::ENOSPC,
@@ -126,16 +127,16 @@ impl Resources {
             Refusal::new(
                 errno,
                 format!(
-                    "no {pages} pages can be granted for display buffer {:#x}: {error}",
+                    "no {count} pages can be granted for display buffer {:#x}: {error}",
                     create.dbuf
                 ),
             )
         })?;
         directory::write(self.mapper(), create.directory, &refs)?;
-        Ok(memory)
+        Ok(Pages::ours(memory))
     }
 
-    /// DBUF_DESTROY. The memory stays mapped until the buffer's last framebuffer is gone.
+    /// DBUF_DESTROY. The pages are held until the buffer's last framebuffer is gone.
     ///
     /// # Errors
     ///
@@ -227,7 +228,7 @@ mod tests {
         let refs = std::iter::once(0).chain(100..1100).collect();
         let guest = FakeGuest(HashMap::from([(DIRECTORY, refs)]));
         Resources::new(
-            Box::new(guest),
+            Arc::new(guest),
             Limits {
                 buffers: 3,
                 framebuffers: 2,

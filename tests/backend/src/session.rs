@@ -26,6 +26,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 use tokio::sync::Notify;
+use xen_zcopy::Zcopy;
 
 /// What a session is told.
 pub enum Message {
@@ -51,6 +52,8 @@ pub struct Environment {
     pub stats: Stats,
     /// What a guest may take.
     pub limits: Limits,
+    /// Makes dma-bufs of guests' pages, if the output is to show those.
+    pub zcopy: Option<Arc<Zcopy>>,
     /// Refuse requests with reserved octets that are not 0, and EDID buffers that are too small.
     pub strict: bool,
     /// Hit when a session ends.
@@ -112,9 +115,13 @@ impl Handle {
                 format!("connector {} ({})", connector.index, connector.unique_id)
             })?);
         }
+        let memory = Domain {
+            domid: guest.domid,
+            zcopy: environment.zcopy.clone(),
+        };
         let session = Session {
             complaints: Complaints::new(format!("guest {} device {}", guest.domid, guest.device)),
-            resources: Resources::new(Box::new(Domain(guest.domid)), environment.limits),
+            resources: Resources::new(Arc::new(memory), environment.limits),
             heads,
             version: guest.version,
             strict: environment.strict,

@@ -49,6 +49,8 @@ pub struct HeadCounters {
     start: Instant,
     set_configs: AtomicU64,
     flips: AtomicU64,
+    pictures_copied: AtomicU64,
+    pictures_in_place: AtomicU64,
     copied: AtomicU64,
     refused: AtomicU64,
     /// Microseconds from `start` to the first and to the last flip.
@@ -71,9 +73,15 @@ impl HeadCounters {
         self.last_flip.store(now, Ordering::Relaxed);
     }
 
-    /// So many octets of the guest's memory were copied.
+    /// A picture was shown by copying so many octets of the guest's memory.
     pub fn copied(&self, octets: u64) {
+        self.pictures_copied.fetch_add(1, Ordering::Relaxed);
         self.copied.fetch_add(octets, Ordering::Relaxed);
+    }
+
+    /// A picture was shown out of the guest's own pages.
+    pub fn in_place(&self) {
+        self.pictures_in_place.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A request was refused.
@@ -92,6 +100,8 @@ impl HeadCounters {
             name: self.name.clone(),
             set_configs: self.set_configs.load(Ordering::Relaxed),
             flips,
+            pictures_copied: self.pictures_copied.load(Ordering::Relaxed),
+            pictures_in_place: self.pictures_in_place.load(Ordering::Relaxed),
             octets_copied: self.copied.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
             seconds,
@@ -111,6 +121,9 @@ struct HeadFigures {
     name: HeadName,
     set_configs: u64,
     flips: u64,
+    /// Pictures of SET_CONFIG and PG_FLIP.
+    pictures_copied: u64,
+    pictures_in_place: u64,
     octets_copied: u64,
     refused: u64,
     /// From the first to the last flip.
@@ -152,6 +165,8 @@ impl Stats {
             start: Instant::now(),
             set_configs: AtomicU64::default(),
             flips: AtomicU64::default(),
+            pictures_copied: AtomicU64::default(),
+            pictures_in_place: AtomicU64::default(),
             copied: AtomicU64::default(),
             refused: AtomicU64::default(),
             first_flip: AtomicU64::default(),
@@ -176,11 +191,12 @@ impl Stats {
         let figures = self.figures();
         for head in &figures.heads {
             say!(
-                "{}: {} modes set, {} flips ({:.1}/s), {} MiB copied, {} requests refused",
+                "{}: {} modes set, {} flips ({:.1}/s), {} pictures in place, {} MiB copied, {} requests refused",
                 head.name,
                 head.set_configs,
                 head.flips,
                 head.flips_per_second,
+                head.pictures_in_place,
                 head.octets_copied >> 20,
                 head.refused
             );

@@ -6,7 +6,7 @@
 //! in the guest's memory at a given moment to `-now.png`.
 
 use super::png_writer::{Image, PngWriter};
-use super::{Completion, FlipDone, Head, Output, Picture};
+use super::{Completion, FlipDone, Head, Output, Picture, Transfer};
 use crate::protocol::Errno;
 use crate::refusal::Refusal;
 use crate::stats::HeadName;
@@ -177,16 +177,18 @@ impl CaptureHead {
 }
 
 impl Head for CaptureHead {
-    fn set_config(&mut self, picture: Picture<'_>) -> Result<(), Refusal> {
-        self.show("set_config", picture)
+    fn set_config(&mut self, picture: Picture<'_>) -> Result<Transfer, Refusal> {
+        self.show("set_config", picture)?;
+        Ok(Transfer::Copied)
     }
 
-    fn flip(&mut self, picture: Picture<'_>) -> Result<Completion, Refusal> {
+    fn flip(&mut self, picture: Picture<'_>) -> Result<(Completion, Transfer), Refusal> {
         self.show("flip", picture)?;
-        Ok(match &self.clock {
+        let completion = match &self.clock {
             Some(clock) => Completion::At(clock.next(Instant::now())),
             None => Completion::Now,
-        })
+        };
+        Ok((completion, Transfer::Copied))
     }
 
     fn off(&mut self) {

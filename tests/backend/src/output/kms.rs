@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Output to a display device of this domain: a guest's connector is shown on the connector of the same name.
 //!
-//! Pictures are copied to two dumb buffers in turn, in XRGB8888, which every device takes; the guest hears of a flip when the
-//! device says that it is done.
+//! A picture whose pages are a dma-buf is shown out of them ([`scanout`]), if the device takes it. Others are copied to two dumb buffers
+//! in turn, in XRGB8888, which every device takes. The guest hears of a flip when the device says that it is done.
 
-use super::{Completion, FlipDone, Head, Output, Picture};
+mod scanout;
+
+use super::{Completion, FlipDone, Head, Output, Picture, Transfer};
+use crate::buffer::Framebuffer;
 use crate::memory::SharedMemory;
 use crate::protocol::Errno;
 use crate::refusal::Refusal;
@@ -19,6 +22,7 @@ use drm::control::{
     Device as _, Event, Mode, ModeTypeFlags, PageFlipFlags, connector, crtc, framebuffer,
 };
 use log::error;
+use scanout::Scanouts;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -166,6 +170,7 @@ impl Output for Kms {
             crtc,
             before: self.card.get_crtc(crtc).ok(),
             screen: None,
+            scanouts: Scanouts::new(self.card.clone(), &name.to_string()),
             line: Vec::new(),
             converted: Vec::new(),
         }))
@@ -222,6 +227,12 @@ impl Drop for Surface {
 struct Screen {
     width: u32,
     height: u32,
+    /// Made when the first picture is copied.
+    surfaces: Option<Surfaces>,
+}
+
+/// Where pictures are copied to in turn; what is on the screen may be neither, but is never the back.
+struct Surfaces {
     front: Surface,
     back: Surface,
 }
@@ -235,6 +246,7 @@ struct KmsHead {
     /// What the CRTC did before, to be put back at the end.
     before: Option<crtc::Info>,
     screen: Option<Screen>,
+    scanouts: Scanouts,
     /// A line of the guest's pixels, and the same in the device's format.
     line: Vec<u8>,
     converted: Vec<u8>,
@@ -280,7 +292,7 @@ impl KmsHead {
             } else if framebuffer.pitch() == pitch && framebuffer.line_octets(width) == pitch {
                 to.memory.copy_from(
                     0,
-                    framebuffer.memory(),
+                    framebuffer.memory()?,
                     framebuffer.line_offset(0),
                     pitch * height as usize,
                 )?;
@@ -289,7 +301,7 @@ impl KmsHead {
                 for y in 0..height {
                     to.memory.copy_from(
                         pitch * y as usize,
-                        framebuffer.memory(),
+                        framebuffer.memory()?,
                         framebuffer.line_offset(y),
                         octets,
                     )?;
@@ -302,7 +314,7 @@ impl KmsHead {
         })
     }
 
-    fn set(&mut self, framebuffer: framebuffer::Handle, mode: Mode) -> io::Result<()> {
+    fn set(&self, framebuffer: framebuffer::Handle, mode: Mode) -> io::Result<()> {
         self.card.set_crtc(
             self.crtc,
             Some(framebuffer),
@@ -311,16 +323,13 @@ impl KmsHead {
             Some(mode),
         )
     }
-}
 
-impl Head for KmsHead {
-    fn set_config(&mut self, picture: Picture<'_>) -> Result<(), Refusal> {
-        let Picture { width, height, .. } = picture;
-        // The device may have been plugged or resized since.
-        if let Ok(connector) = self.card.get_connector(self.connector.handle(), true) {
-            self.connector = connector;
-        }
-        let mode = self.mode(width, height)?;
+    fn page_flip(&self, framebuffer: framebuffer::Handle) -> io::Result<()> {
+        self.card
+            .page_flip(self.crtc, framebuffer, PageFlipFlags::EVENT, None)
+    }
+
+    fn surfaces(&self, width: u32, height: u32) -> Result<Surfaces, Refusal> {
         let surface = || {
             Surface::new(&self.card, width, height).map_err(|error| {
                 Refusal::new(
@@ -332,47 +341,93 @@ impl Head for KmsHead {
                 )
             })
         };
-        let (front, back) = (surface()?, surface()?);
-        self.copy(picture, &front)?;
-        self.set(front.framebuffer, mode).map_err(|error| {
-            Refusal::invalid(format!(
-                "{} does not take a mode of {width}x{height}: {error}",
-                self.connector
-            ))
-        })?;
-        // The old buffers go only now, when the device shows the new ones.
-        self.screen = Some(Screen {
-            width,
-            height,
-            front,
-            back,
-        });
-        Ok(())
+        Ok(Surfaces {
+            front: surface()?,
+            back: surface()?,
+        })
     }
 
-    fn flip(&mut self, picture: Picture<'_>) -> Result<Completion, Refusal> {
+    /// Flips to a picture of the screen's size.
+    fn flip_to(&mut self, picture: Picture<'_>, screen: &mut Screen) -> Result<Transfer, Refusal> {
+        let refusal = |connector: &connector::Info, error: io::Error| {
+            let errno = if is_busy(&error) {
+                Errno::EBUSY
+            } else {
+                Errno::EIO
+            };
+            Refusal::new(errno, format!("{connector} does not flip: {error}"))
+        };
+        if let Some(scanout) = self.scanouts.get(picture) {
+            match self.page_flip(scanout) {
+                Ok(()) => return Ok(Transfer::InPlace),
+                Err(error) if is_busy(&error) => return Err(refusal(&self.connector, error)),
+                Err(error) => self.scanouts.refuse(picture, error),
+            }
+        }
+        let surfaces = match screen.surfaces.take() {
+            Some(surfaces) => surfaces,
+            None => self.surfaces(screen.width, screen.height)?,
+        };
+        let surfaces = screen.surfaces.insert(surfaces);
+        self.copy(picture, &surfaces.back)?;
+        self.page_flip(surfaces.back.framebuffer)
+            .map_err(|error| refusal(&self.connector, error))?;
+        std::mem::swap(&mut surfaces.front, &mut surfaces.back);
+        Ok(Transfer::Copied)
+    }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ResourceBusy
+}
+
+impl Head for KmsHead {
+    fn set_config(&mut self, picture: Picture<'_>) -> Result<Transfer, Refusal> {
+        let Picture { width, height, .. } = picture;
+        // The device may have been plugged or resized since.
+        if let Ok(connector) = self.card.get_connector(self.connector.handle(), true) {
+            self.connector = connector;
+        }
+        let mode = self.mode(width, height)?;
+        // The old buffers go only when the device shows the new ones.
+        let mut screen = Screen {
+            width,
+            height,
+            surfaces: None,
+        };
+        if let Some(scanout) = self.scanouts.get(picture) {
+            match self.set(scanout, mode) {
+                Ok(()) => {
+                    self.screen = Some(screen);
+                    return Ok(Transfer::InPlace);
+                }
+                Err(error) => self.scanouts.refuse(picture, error),
+            }
+        }
+        let surfaces = screen.surfaces.insert(self.surfaces(width, height)?);
+        self.copy(picture, &surfaces.front)?;
+        self.set(surfaces.front.framebuffer, mode)
+            .map_err(|error| {
+                Refusal::invalid(format!(
+                    "{} does not take a mode of {width}x{height}: {error}",
+                    self.connector
+                ))
+            })?;
+        self.screen = Some(screen);
+        Ok(Transfer::Copied)
+    }
+
+    fn flip(&mut self, picture: Picture<'_>) -> Result<(Completion, Transfer), Refusal> {
         let Some(mut screen) = self.screen.take() else {
             return Err(Refusal::invalid("no mode is set"));
         };
         let shown = if (screen.width, screen.height) == (picture.width, picture.height) {
-            self.copy(picture, &screen.back).and_then(|()| {
-                let flags = PageFlipFlags::EVENT;
-                self.card
-                    .page_flip(self.crtc, screen.back.framebuffer, flags, None)
-                    .map_err(|error| {
-                        let busy = error.kind() == io::ErrorKind::ResourceBusy;
-                        let errno = if busy { Errno::EBUSY } else { Errno::EIO };
-                        Refusal::new(errno, format!("{} does not flip: {error}", self.connector))
-                    })
-            })
+            self.flip_to(picture, &mut screen)
         } else {
             Err(Refusal::invalid("the picture has not the size of the mode"))
         };
-        if shown.is_ok() {
-            std::mem::swap(&mut screen.front, &mut screen.back);
-        }
         self.screen = Some(screen);
-        shown.map(|()| Completion::OnEvent)
+        Ok((Completion::OnEvent, shown?))
     }
 
     fn off(&mut self) {
@@ -387,6 +442,10 @@ impl Head for KmsHead {
             );
         }
         self.screen = None;
+    }
+
+    fn forget(&mut self, framebuffer: &Framebuffer) {
+        self.scanouts.forget(framebuffer);
     }
 
     fn snapshot(&mut self, _: Picture<'_>) -> Result<()> {

@@ -22,6 +22,15 @@ pub enum Completion {
     OnEvent,
 }
 
+/// How a picture got to where it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// Its pixels were copied.
+    Copied,
+    /// It is shown out of the guest's own pages.
+    InPlace,
+}
+
 /// Called, from any thread, when a flip that was to complete by an event has done so.
 pub type FlipDone = Box<dyn Fn() + Send + Sync>;
 
@@ -53,17 +62,20 @@ pub trait Head: Send {
     /// # Errors
     ///
     /// EINVAL: not a mode of this output. Others: it did not work; what was shown before is shown on.
-    fn set_config(&mut self, picture: Picture<'_>) -> Result<(), Refusal>;
+    fn set_config(&mut self, picture: Picture<'_>) -> Result<Transfer, Refusal>;
 
     /// Shows another picture of the size that was set. Not called before the last flip is complete.
     ///
     /// # Errors
     ///
     /// It did not work; what was shown before is shown on.
-    fn flip(&mut self, picture: Picture<'_>) -> Result<Completion, Refusal>;
+    fn flip(&mut self, picture: Picture<'_>) -> Result<(Completion, Transfer), Refusal>;
 
     /// Shows nothing.
     fn off(&mut self);
+
+    /// Lets go of what was kept for a framebuffer, which is not shown any more.
+    fn forget(&mut self, _framebuffer: &Framebuffer) {}
 
     /// Writes what `picture` holds now to a file, if this output is one of files.
     ///
