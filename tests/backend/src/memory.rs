@@ -205,7 +205,9 @@ pub trait Mapper: Send + Sync {
     /// # Errors
     ///
     /// As [`SharedMemory::grant_new`].
-    fn grant_new(&self, pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)>;
+    fn grant_new(&self, _pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)> {
+        Err(io::ErrorKind::NotFound.into())
+    }
 
     /// Granted pages, one after the other, as a dma-buf; none where such are not wanted.
     ///

@@ -3,7 +3,7 @@
 
 use crate::buffer::{DisplayBuffer, Framebuffer, Layout, Share};
 use crate::directory;
-use crate::memory::{Mapper, SharedMemory, pages_for};
+use crate::memory::{Mapper, pages_for};
 use crate::pages::Pages;
 use crate::protocol::{DbufCreate, Errno, FLAG_BACKEND_ALLOCATES, FbAttach, PAGE_SIZE};
 use crate::refusal::Refusal;

@@ -7,6 +7,7 @@ use crate::link::Job;
 use crate::machine::Machine;
 use crate::oracle::picture::Picture;
 use crate::paths::outside;
+use crate::qemu::Display;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
@@ -23,9 +24,25 @@ pub enum Output {
     Capture,
     /// The same of a display that is done with a flip at once.
     CaptureAtOnce,
-    /// Dom0's display.
+    /// A display of Dom0's, to which the backend copies.
     Screen,
+    /// A display of Dom0's that shows guests' own pages.
+    ZeroCopy,
 }
+
+impl Output {
+    /// The display, if it is one.
+    pub fn display(self) -> Option<Display> {
+        match self {
+            Self::Capture | Self::CaptureAtOnce => None,
+            Self::Screen => Some(Display::Virtio),
+            Self::ZeroCopy => Some(Display::Bochs),
+        }
+    }
+}
+
+/// Has the module in Dom0.
+pub const LOAD_MODULE: &str = "[ -d /sys/module/xen_zcopy ] || insmod /lab/bin/xen_zcopy.ko";
 
 /// Time for anything that the backend does at once.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -73,6 +90,27 @@ pub struct HeadFigures {
     pub guest: String,
     /// Flips.
     pub flips: u64,
+    /// Pictures that were copied.
+    pub pictures_copied: u64,
+    /// Pictures that were shown out of the guest's own pages.
+    pub pictures_in_place: u64,
+}
+
+/// The backend's options for a display. Numbers of cards and connectors are given in the order in which drivers come up.
+fn kms(machine: &mut Machine, display: Display) -> Result<String> {
+    let card = machine.dom0(&format!(
+        "basename $(dirname $(grep -l '^{} ' /sys/kernel/debug/dri/[0-9]/name))",
+        display.driver()
+    ))?;
+    let card = card.trim();
+    let connector = machine.dom0(&format!("cd /sys/class/drm && echo card{card}-*"))?;
+    let connector = connector
+        .trim()
+        .strip_prefix(&format!("card{card}-"))
+        .with_context(|| format!("card {card} has the connector {connector}"))?;
+    Ok(format!(
+        "kms:/dev/dri/card{card} --connector Virtual-1={connector}"
+    ))
 }
 
 impl Backend {
@@ -82,14 +120,17 @@ impl Backend {
     ///
     /// When it ends or does not get ready.
     pub fn start(machine: &mut Machine, output: Output) -> Result<Self> {
-        let output_option = match output {
-            Output::Capture => "capture:/lab/capture",
-            Output::CaptureAtOnce => "capture:/lab/capture --refresh 0",
-            Output::Screen => "kms:/dev/dri/card0",
+        let options = match output {
+            Output::Capture => "capture:/lab/capture".to_owned(),
+            Output::CaptureAtOnce => "capture:/lab/capture --refresh 0".to_owned(),
+            Output::Screen => kms(machine, Display::Virtio)?,
+            Output::ZeroCopy => {
+                machine.dom0(LOAD_MODULE)?;
+                kms(machine, Display::Bochs)? + " --zero-copy"
+            }
         };
-        let command = format!(
-            "exec /lab/bin/xen-displ-backend --output {output_option} --stats /lab/backend.json"
-        );
+        let command =
+            format!("exec /lab/bin/xen-displ-backend --output {options} --stats /lab/backend.json");
         let job = machine.link.spawn(Domain::Zero, &command)?;
         machine
             .link

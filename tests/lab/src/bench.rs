@@ -2,6 +2,7 @@
 //! What a scenario works with: a machine, a guest with its driver loaded, and a backend.
 
 use crate::backend::Backend;
+use crate::backend::LOAD_MODULE;
 use crate::backend::Output;
 use crate::guest::Config;
 use crate::guest::Guest;
@@ -32,9 +33,6 @@ pub const SHORT: Duration = Duration::from_secs(90);
 
 /// A safety net for whatever draws or flips for a while under emulation.
 pub const LONG: Duration = Duration::from_secs(300);
-
-/// Has `xen_zcopy.ko` in Dom0.
-pub const LOAD_ZCOPY: &str = "[ -d /sys/module/xen_zcopy ] || insmod /lab/bin/xen_zcopy.ko";
 
 /// A connector of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -287,29 +285,18 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// The running backend.
-    ///
-    /// # Errors
-    ///
-    /// When a scenario stopped it and did not start it again.
-    pub fn backend(&self) -> Result<&Backend> {
-        self.backend.as_ref().context("no backend runs")
-    }
-
     /// A connector's picture as the backend sees it, or, for Dom0's display, as its viewer sees it.
     ///
     /// # Errors
     ///
     /// When there is none.
     pub fn picture(&mut self, guest: &str, connector: Connector) -> Result<Picture> {
-        let output = self.backend()?.output();
-        match (output, self.backend.as_ref()) {
-            (Output::Capture | Output::CaptureAtOnce, Some(backend)) => {
-                Ok(backend.picture(self.machine, guest, connector.unique_id)?.0)
-            }
-            _ => {
+        let backend = self.backend.as_ref().context("no backend runs")?;
+        match backend.output().display() {
+            None => Ok(backend.picture(self.machine, guest, connector.unique_id)?.0),
+            Some(display) => {
                 let file = self.out.join("screen.png");
-                self.machine.screenshot(&file)?;
+                self.machine.screenshot(display, &file)?;
                 Picture::read(&file)
             }
         }
@@ -403,7 +390,7 @@ pub fn boot_guest(
     setting: Setting,
 ) -> Result<Guest> {
     if setting.be_alloc {
-        machine.dom0(LOAD_ZCOPY)?;
+        machine.dom0(LOAD_MODULE)?;
     }
     let connectors = setting.connectors.iter().map(Connector::in_xl_cfg);
     let guest = Guest::boot(

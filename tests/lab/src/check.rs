@@ -231,8 +231,10 @@ fn fuzz() -> Result<()> {
 ///
 /// When something cannot be fetched or built.
 pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
+    let built = kernel.build_modules(false)?;
+    let dom0_module = built.first().context("no module was built")?.clone();
     let modules = match front {
-        Front::Rust => kernel.build_modules(false)?,
+        Front::Rust => built,
         Front::C => Vec::new(),
     };
     programs::build()?;
@@ -241,6 +243,7 @@ pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
         dom0_root: image::root("dom0", image::DOM0_PACKAGES)?,
         guest_root: image::root("guest", image::GUEST_PACKAGES)?,
         modules,
+        dom0_module,
     })
 }
 

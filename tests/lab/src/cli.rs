@@ -92,6 +92,8 @@ pub enum Front {
 pub enum Shown {
     /// On Dom0's display.
     Screen,
+    /// On Dom0's other display, out of the guest's own pages.
+    ZeroCopy,
     /// In files.
     Capture,
 }
@@ -100,6 +102,7 @@ impl From<Shown> for Output {
     fn from(shown: Shown) -> Self {
         match shown {
             Shown::Screen => Self::Screen,
+            Shown::ZeroCopy => Self::ZeroCopy,
             Shown::Capture => Self::Capture,
         }
     }

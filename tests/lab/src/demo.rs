@@ -19,6 +19,7 @@ use crate::paths::cache;
 use crate::paths::outside;
 use crate::paths::repo;
 use crate::progress::Step;
+use crate::qemu::Display;
 use crate::scenarios::CLIENT;
 use crate::scenarios::KMSCUBE;
 use crate::scenarios::WESTON;
@@ -145,7 +146,7 @@ impl Show<'_> {
         std::thread::sleep(WATCHED);
         let after = self.counters()?;
         self.machine
-            .screenshot(&self.out.join(format!("{name}.png")))?;
+            .screenshot(Display::Virtio, &self.out.join(format!("{name}.png")))?;
         for job in client.into_iter().chain([job]) {
             self.machine.link.signal(job, 15)?;
             self.machine.link.wait(job, SHORT)?;

@@ -41,6 +41,10 @@ const COMPLAINTS: &[&str] = &[
     "(XEN) FATAL",
     "Panic on CPU",
     "grant_table.c",
+    // Ours.
+    "and is lost",
+    "and are lost",
+    "that has gone are still mapped",
 ];
 
 /// Has a guest's kernel give back what it can, and tell of its memory. The pages that each processor keeps to itself are free too, but not

@@ -10,6 +10,7 @@ use crate::paths::program;
 use crate::paths::repo;
 use crate::process::last_lines;
 use crate::progress::Step;
+use crate::qemu::Display;
 use crate::qemu::Parts;
 use crate::qemu::Qemu;
 use anyhow::Context;
@@ -45,6 +46,8 @@ pub struct Ingredients {
     pub guest_root: PathBuf,
     /// Our modules, if guests are to use them, in the order in which they are loaded.
     pub modules: Vec<PathBuf>,
+    /// Our module for Dom0.
+    pub dom0_module: PathBuf,
 }
 
 /// A machine on which Dom0's agent answers.
@@ -93,7 +96,7 @@ impl Machine {
         }
         .make(kernel, &share.join("guest/initramfs"))?;
         let programs = ["xen-displ-backend", "xen-display-test", "xen-zcopy"].map(program);
-        for file in programs.iter().chain(&ingredients.modules) {
+        for file in programs.iter().chain([&ingredients.dom0_module]) {
             let name = file.file_name().context("a file without a name")?;
             std::fs::copy(file, share.join("bin").join(name))?;
         }
@@ -179,13 +182,15 @@ impl Machine {
             .collect()
     }
 
-    /// Write what Dom0's display shows as a PNG.
+    /// Write what a display of Dom0 shows as a PNG.
     ///
     /// # Errors
     ///
     /// When QEMU cannot write it.
-    pub fn screenshot(&mut self, png: &Path) -> Result<()> {
+    pub fn screenshot(&mut self, display: Display, png: &Path) -> Result<()> {
         // QEMU has the same paths: it runs in the same root.
-        self.qemu.screenshot(png).with_context(|| outside(png))
+        self.qemu
+            .screenshot(display, png)
+            .with_context(|| outside(png))
     }
 }

@@ -40,6 +40,45 @@ pub struct Parts<'a> {
     pub dir: &'a Path,
 }
 
+/// A display of Dom0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Display {
+    /// The one that costs Dom0 least: virtio-gpu needs a third of what bochs does, so it does not hide what is measured. It shows Dom0's
+    /// own memory only.
+    Virtio,
+    /// One whose driver takes any dma-buf, and copies it to the device by its exporter's mapping for the kernel.
+    Bochs,
+}
+
+impl Display {
+    /// All of them.
+    const ALL: [Self; 2] = [Self::Virtio, Self::Bochs];
+
+    /// Its name in QEMU.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Virtio => "video0",
+            Self::Bochs => "video1",
+        }
+    }
+
+    /// The device, of 1920x1080 at most.
+    fn device(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-vga,edid=on,xres=1920,yres=1080",
+            Self::Bochs => "bochs-display,edid=on,xres=1920,yres=1080,vgamem=32M",
+        }
+    }
+
+    /// The name of its driver in Dom0.
+    pub fn driver(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio_gpu",
+            Self::Bochs => "bochs-drm",
+        }
+    }
+}
+
 /// A running machine. Dropping it ends it.
 pub struct Qemu {
     process: Child,
@@ -79,11 +118,10 @@ impl Qemu {
             "5G",
         ]);
         qemu.args(["-nodefaults", "-no-reboot", "-display", "none"]);
-        // virtio-gpu costs Dom0 a third of what bochs does, so it does not hide what is measured.
-        qemu.args([
-            "-device",
-            "virtio-vga,id=video0,edid=on,xres=1920,yres=1080",
-        ]);
+        for display in Display::ALL {
+            qemu.arg("-device")
+                .arg(format!("{},id={}", display.device(), display.id()));
+        }
         qemu.arg("-kernel")
             .arg(parts.xen)
             .arg("-append")
@@ -194,15 +232,15 @@ impl Qemu {
         }
     }
 
-    /// Write what Dom0's display shows as a PNG.
+    /// Write what a display of Dom0 shows as a PNG.
     ///
     /// # Errors
     ///
     /// When QEMU cannot write it.
-    pub fn screenshot(&mut self, png: &Path) -> Result<()> {
+    pub fn screenshot(&mut self, display: Display, png: &Path) -> Result<()> {
         self.execute(
             "screendump",
-            &json!({ "filename": png, "format": "png", "device": "video0" }),
+            &json!({ "filename": png, "format": "png", "device": display.id() }),
         )?;
         Ok(())
     }

@@ -4,8 +4,8 @@
 use super::cards;
 use super::faults::shows_a_card;
 use super::faults::start_backend;
+use crate::backend::LOAD_MODULE;
 use crate::bench::Bench;
-use crate::bench::LOAD_ZCOPY;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
 use crate::guest::Kind;
@@ -111,7 +111,7 @@ pub fn refused(bench: &mut Bench<'_>) -> Result<()> {
         "the guest said {} times that {REFUSED}",
         lines.trim()
     );
-    bench.machine.dom0(LOAD_ZCOPY)?;
+    bench.machine.dom0(LOAD_MODULE)?;
     let backend = bench.backend.take().context("no backend runs")?;
     let output = backend.output();
     backend.stop(bench.machine)?;

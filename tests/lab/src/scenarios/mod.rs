@@ -13,6 +13,7 @@ mod power;
 mod sharing;
 mod zcopy;
 mod zcopy_use;
+mod zero_copy;
 
 use crate::backend::Output;
 use crate::bench::Bench;
@@ -131,6 +132,18 @@ const BE_ALLOC_STAMP: Setting = Setting {
 const SCREEN: Setting = Setting {
     output: Output::Screen,
     connectors: &[XGA],
+    be_alloc: false,
+};
+/// Dom0's other display, which shows the guest's own pages.
+const ZERO_COPY: Setting = Setting {
+    output: Output::ZeroCopy,
+    connectors: &[XGA],
+    be_alloc: false,
+};
+/// The same at its largest.
+const LARGE_ZERO_COPY: Setting = Setting {
+    output: Output::ZeroCopy,
+    connectors: &[FULL_HD],
     be_alloc: false,
 };
 /// Dom0's display at its largest.
@@ -273,4 +286,11 @@ pub const SCENARIOS: &[Scenario] = &[
         LARGE_SCREEN,
         cards::xrgb_on_the_first_head,
     ),
+    check("zero-copy-card-1024x768", ZERO_COPY, zero_copy::card),
+    check("zero-copy-formats", ZERO_COPY, zero_copy::every_format),
+    check("zero-copy-flips", ZERO_COPY, zero_copy::flips),
+    check("zero-copy-console", ZERO_COPY, zero_copy::console),
+    check("zero-copy-weston", ZERO_COPY, zero_copy::weston),
+    last("zero-copy-destroyed", ZERO_COPY, zero_copy::destroyed),
+    full("zero-copy-card-1920x1080", LARGE_ZERO_COPY, zero_copy::card),
 ];

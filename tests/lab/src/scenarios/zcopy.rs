@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Memory of other domains as dma-bufs: `/dev/xen/zcopy` in a guest, with pages of a dma-buf of Dom0's, granted by the same.
 
+use crate::backend::LOAD_MODULE;
 use crate::bench::Bench;
-use crate::bench::LOAD_ZCOPY;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
 use crate::guest::Kind;
@@ -101,7 +101,7 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? {
         return Ok(());
     }
-    bench.machine.dom0(LOAD_ZCOPY)?;
+    bench.machine.dom0(LOAD_MODULE)?;
     let id = bench.guest.id;
     let before = mapped_grants(bench.machine, id)?;
     let granter = grant_to_dom0(bench)?;
@@ -170,7 +170,7 @@ pub fn granter_destroyed(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? {
         return Ok(());
     }
-    bench.machine.dom0(LOAD_ZCOPY)?;
+    bench.machine.dom0(LOAD_MODULE)?;
     let id = bench.guest.id;
     let granter = grant_to_dom0(bench)?;
     let refs = refs_of(bench, granter)?;
@@ -224,7 +224,7 @@ fn hold_in_dom0(bench: &mut Bench<'_>, refs: &[String]) -> Result<Job> {
 
 /// Has Dom0 grant random bytes to the guest: the job that keeps the grants, and their references.
 pub(super) fn grant(bench: &mut Bench<'_>) -> Result<(Job, Vec<String>)> {
-    bench.machine.dom0(&format!("{LOAD_ZCOPY}; {RANDOM}"))?;
+    bench.machine.dom0(&format!("{LOAD_MODULE}; {RANDOM}"))?;
     let id = bench.guest.id;
     let command = format!("{UNTIL_END} /lab/bin/xen-zcopy to-refs --output back --to {id} in");
     let job = bench.machine.link.spawn(Domain::Zero, &command)?;

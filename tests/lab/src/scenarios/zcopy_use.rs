@@ -7,8 +7,8 @@ use super::zcopy::from_refs_command;
 use super::zcopy::grant;
 use super::zcopy::grant_to_dom0;
 use super::zcopy::refs_of;
+use crate::backend::LOAD_MODULE;
 use crate::bench::Bench;
-use crate::bench::LOAD_ZCOPY;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
 use crate::health::mapped_grants;
@@ -84,7 +84,7 @@ pub fn debugfs(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? {
         return Ok(());
     }
-    bench.machine.dom0(LOAD_ZCOPY)?;
+    bench.machine.dom0(LOAD_MODULE)?;
     let id = bench.guest.id;
     let at_start = (bench.sh(TOTALS)?, bench.machine.dom0(TOTALS)?);
     let (granter, refs) = grant(bench)?;
@@ -199,7 +199,7 @@ pub fn command(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? {
         return Ok(());
     }
-    bench.machine.dom0(LOAD)?;
+    bench.machine.dom0(LOAD_MODULE)?;
     let probed = bench.sh("xen-zcopy probe")?;
     for line in [
         "memory as a dma-buf: yes",
@@ -303,7 +303,7 @@ pub fn udev(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? {
         return Ok(());
     }
-    bench.machine.dom0(LOAD)?;
+    bench.machine.dom0(LOAD_MODULE)?;
     expect_owner(bench, "600 root root")?;
     let rule = "/lab/bin/70-xen-zcopy.rules";
     bench.machine.dom0(&format!("udevadm verify {rule}"))?;

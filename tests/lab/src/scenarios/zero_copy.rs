@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Pictures that Dom0's display shows out of the guest's own pages.
+
+use super::cards;
+use super::clients;
+use super::guests;
+use crate::bench::Bench;
+use crate::bench::SHORT;
+use crate::bench::wait_until;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+/// Flips of each kind.
+const FLIPS: u64 = 200;
+
+/// The mappings of guests' pages that Dom0's kernel has.
+const KERNEL_MAPS: &str = "grep -c 'xen_zcopy.* vmap' /proc/vmallocinfo || true";
+
+/// The card is right, and was not copied.
+pub fn card(bench: &mut Bench<'_>) -> Result<()> {
+    in_place(bench, 1, cards::xrgb_on_the_first_head)
+}
+
+/// The card is right in every format: in those that the device has out of the guest's pages, in the others copied.
+pub fn every_format(bench: &mut Bench<'_>) -> Result<()> {
+    let before = Pictures::count(bench)?;
+    cards::every_format_on_the_first_head(bench)?;
+    let now = Pictures::count(bench)?;
+    ensure!(
+        now.in_place > before.in_place && now.copied > before.copied,
+        "of the formats {} were shown in place, {} copied",
+        now.in_place - before.in_place,
+        now.copied - before.copied
+    );
+    Ok(())
+}
+
+/// Flips come in their order, each once, and none is copied.
+pub fn flips(bench: &mut Bench<'_>) -> Result<()> {
+    for how in ["--via legacy", "--via atomic --nonblock"] {
+        in_place(bench, FLIPS, |bench| {
+            let connector = bench.connector(0)?;
+            bench.test(&format!(
+                "flips --count {FLIPS} {how} --connector {}",
+                connector.name
+            ))?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// What the console draws into the framebuffer that is on the screen is seen.
+pub fn console(bench: &mut Bench<'_>) -> Result<()> {
+    in_place(bench, 1, clients::console)
+}
+
+pub fn weston(bench: &mut Bench<'_>) -> Result<()> {
+    in_place(bench, 60, clients::weston)
+}
+
+/// A guest whose pages Dom0's display shows is destroyed: nothing of it stays in Dom0 (nor, else it would not go, in Xen).
+pub fn destroyed(bench: &mut Bench<'_>) -> Result<()> {
+    ensure!(
+        kernel_maps(bench)? > 0,
+        "Dom0's kernel has no mapping of what its display shows"
+    );
+    in_place(bench, 30, guests::destroyed)?;
+    wait_until("the end of Dom0's mappings", SHORT, || {
+        Ok(kernel_maps(bench)? == 0)
+    })
+}
+
+/// Run a scenario in which at least `least` pictures are shown, and none may be copied.
+fn in_place(
+    bench: &mut Bench<'_>,
+    least: u64,
+    scenario: impl FnOnce(&mut Bench<'_>) -> Result<()>,
+) -> Result<()> {
+    let before = Pictures::count(bench)?;
+    scenario(bench)?;
+    let now = Pictures::count(bench)?;
+    let (copied, shown) = (now.copied - before.copied, now.in_place - before.in_place);
+    ensure!(copied == 0, "{copied} pictures were copied");
+    ensure!(shown >= least, "only {shown} pictures were shown in place");
+    Ok(())
+}
+
+fn kernel_maps(bench: &mut Bench<'_>) -> Result<usize> {
+    Ok(bench.machine.dom0(KERNEL_MAPS)?.trim().parse()?)
+}
+
+/// How many pictures of the guest the backend has shown.
+struct Pictures {
+    copied: u64,
+    in_place: u64,
+}
+
+impl Pictures {
+    fn count(bench: &mut Bench<'_>) -> Result<Self> {
+        let backend = bench.backend.as_ref().context("no backend runs")?;
+        let figures = backend.figures(bench.machine)?;
+        let name = &bench.guest.config.name;
+        let heads = figures.heads.iter().filter(|head| head.guest == *name);
+        Ok(heads.fold(
+            Self {
+                copied: 0,
+                in_place: 0,
+            },
+            |sum, head| Self {
+                copied: sum.copied + head.pictures_copied,
+                in_place: sum.in_place + head.pictures_in_place,
+            },
+        ))
+    }
+}
