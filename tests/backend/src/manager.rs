@@ -78,6 +78,8 @@ impl Manager {
                 Wake::Snapshot => {
                     self.devices.iter().for_each(Device::snapshot);
                     self.write_stats()?;
+                    // Whoever asks all the time would put off the next look for ever.
+                    self.look().await?;
                 }
                 Wake::End => break,
             }
