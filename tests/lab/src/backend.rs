@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::oracle::picture::Picture;
 use crate::paths::outside;
 use crate::qemu::Display;
+use crate::vkms;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
@@ -28,13 +29,17 @@ pub enum Output {
     Screen,
     /// A display of Dom0's that shows guests' own pages.
     ZeroCopy,
+    /// A display without a device that shows guests' own pages.
+    Vkms,
+    /// The same, with copies of them.
+    VkmsCopied,
 }
 
 impl Output {
     /// The display, if it is one.
     pub fn display(self) -> Option<Display> {
         match self {
-            Self::Capture | Self::CaptureAtOnce => None,
+            Self::Capture | Self::CaptureAtOnce | Self::Vkms | Self::VkmsCopied => None,
             Self::Screen => Some(Display::Virtio),
             Self::ZeroCopy => Some(Display::Bochs),
         }
@@ -96,18 +101,14 @@ pub struct HeadFigures {
     pub pictures_in_place: u64,
 }
 
-/// The backend's options for a display. Numbers of cards and connectors are given in the order in which drivers come up.
-fn kms(machine: &mut Machine, display: Display) -> Result<String> {
-    let card = machine.dom0(&format!(
-        "basename $(dirname $(grep -l '^{} ' /sys/kernel/debug/dri/[0-9]/name))",
-        display.driver()
-    ))?;
-    let card = card.trim();
+/// The backend's options for the display of a driver. Connectors too have numbers in the order in which drivers come up.
+fn kms(machine: &mut Machine, driver: &str) -> Result<String> {
+    let card = machine.card(driver)?;
     let connector = machine.dom0(&format!("cd /sys/class/drm && echo card{card}-*"))?;
     let connector = connector
         .trim()
         .strip_prefix(&format!("card{card}-"))
-        .with_context(|| format!("card {card} has the connector {connector}"))?;
+        .with_context(|| format!("{driver} has no connector"))?;
     Ok(format!(
         "kms:/dev/dri/card{card} --connector Virtual-1={connector}"
     ))
@@ -123,11 +124,17 @@ impl Backend {
         let options = match output {
             Output::Capture => "capture:/lab/capture".to_owned(),
             Output::CaptureAtOnce => "capture:/lab/capture --refresh 0".to_owned(),
-            Output::Screen => kms(machine, Display::Virtio)?,
+            Output::Screen => kms(machine, Display::Virtio.driver())?,
             Output::ZeroCopy => {
                 machine.dom0(LOAD_MODULE)?;
-                kms(machine, Display::Bochs)? + " --zero-copy"
+                kms(machine, Display::Bochs.driver())? + " --zero-copy"
             }
+            Output::Vkms => {
+                machine.dom0(LOAD_MODULE)?;
+                machine.dom0(vkms::LOAD)?;
+                kms(machine, vkms::DRIVER)? + " --zero-copy"
+            }
+            Output::VkmsCopied => kms(machine, vkms::DRIVER)?,
         };
         let command =
             format!("exec /lab/bin/xen-displ-backend --output {options} --stats /lab/backend.json");

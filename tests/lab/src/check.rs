@@ -32,6 +32,7 @@ use crate::scenarios::KINDS;
 use crate::scenarios::SCENARIOS;
 use crate::scenarios::Scenario;
 use crate::scenarios::Tier;
+use crate::vkms;
 use anyhow::Context;
 use anyhow::Error;
 use anyhow::Result;
@@ -232,7 +233,8 @@ fn fuzz() -> Result<()> {
 /// When something cannot be fetched or built.
 pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
     let built = kernel.build_modules(false)?;
-    let dom0_module = built.first().context("no module was built")?.clone();
+    let zcopy = built.first().context("no module was built")?.clone();
+    let dom0_modules = vec![zcopy, vkms::module(&kernel)?];
     let modules = match front {
         Front::Rust => built,
         Front::C => Vec::new(),
@@ -243,7 +245,7 @@ pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
         dom0_root: image::root("dom0", image::DOM0_PACKAGES)?,
         guest_root: image::root("guest", image::GUEST_PACKAGES)?,
         modules,
-        dom0_module,
+        dom0_modules,
     })
 }
 

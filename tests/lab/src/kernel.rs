@@ -98,14 +98,20 @@ impl Kernel {
 
     /// `make` for modules of this kernel out of the repository, with objects in `dir`.
     fn module_make(&self, dir: &Path) -> Command {
+        let mut make = self.external_make(Path::new(REPO));
+        make.arg(format!("MO={}", dir.display()));
+        make
+    }
+
+    /// `make` for modules of this kernel whose source is in `source`.
+    pub fn external_make(&self, source: &Path) -> Command {
         let mut make = Command::new("make");
         make.arg("-C").arg(self.tree());
         make.args([
-            &format!("KERNELRELEASE={}", self.release),
-            &format!("CC={CC}"),
-            &format!("M={REPO}"),
+            format!("KERNELRELEASE={}", self.release),
+            format!("CC={CC}"),
+            format!("M={}", source.display()),
         ]);
-        make.arg(format!("MO={}", dir.display()));
         make.arg(format!(
             "-j{}",
             std::thread::available_parallelism().map_or(1, usize::from)

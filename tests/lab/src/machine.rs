@@ -46,8 +46,8 @@ pub struct Ingredients {
     pub guest_root: PathBuf,
     /// Our modules, if guests are to use them, in the order in which they are loaded.
     pub modules: Vec<PathBuf>,
-    /// Our module for Dom0.
-    pub dom0_module: PathBuf,
+    /// Modules for Dom0 that its kernel has not.
+    pub dom0_modules: Vec<PathBuf>,
 }
 
 /// A machine on which Dom0's agent answers.
@@ -96,7 +96,7 @@ impl Machine {
         }
         .make(kernel, &share.join("guest/initramfs"))?;
         let programs = ["xen-displ-backend", "xen-display-test", "xen-zcopy"].map(program);
-        for file in programs.iter().chain([&ingredients.dom0_module]) {
+        for file in programs.iter().chain(&ingredients.dom0_modules) {
             let name = file.file_name().context("a file without a name")?;
             std::fs::copy(file, share.join("bin").join(name))?;
         }
@@ -160,6 +160,18 @@ impl Machine {
     pub fn dom0(&mut self, command: &str) -> Result<String> {
         self.link
             .run_ok(Domain::Zero, command, Duration::from_secs(60))
+    }
+
+    /// The number of the DRM device of Dom0 that a driver has; they are given in the order in which drivers come up.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn card(&mut self, driver: &str) -> Result<String> {
+        let card = self.dom0(&format!(
+            "basename $(dirname $(grep -l '^{driver} ' /sys/kernel/debug/dri/[0-9]/name))"
+        ))?;
+        Ok(card.trim().to_owned())
     }
 
     /// The domains there are, dying ones included, and the CPU time that each has used, in seconds.

@@ -26,6 +26,7 @@ mod qemu;
 mod report;
 mod scenarios;
 mod trial;
+mod vkms;
 
 use anyhow::Result;
 use clap::Parser;

@@ -140,7 +140,13 @@ const ZERO_COPY: Setting = Setting {
     connectors: &[XGA],
     be_alloc: false,
 };
-/// The same at its largest.
+/// A display that reads its pictures by itself and tells their checksums. Small, since it looks at every pixel of every frame.
+const VKMS: Setting = Setting {
+    output: Output::Vkms,
+    connectors: &[HALF_XGA],
+    be_alloc: false,
+};
+/// Dom0's other display at its largest.
 const LARGE_ZERO_COPY: Setting = Setting {
     output: Output::ZeroCopy,
     connectors: &[FULL_HD],
@@ -293,4 +299,5 @@ pub const SCENARIOS: &[Scenario] = &[
     check("zero-copy-weston", ZERO_COPY, zero_copy::weston),
     last("zero-copy-destroyed", ZERO_COPY, zero_copy::destroyed),
     full("zero-copy-card-1920x1080", LARGE_ZERO_COPY, zero_copy::card),
+    last("zero-copy-checksum", VKMS, zero_copy::checksum),
 ];

@@ -4,9 +4,13 @@
 use super::cards;
 use super::clients;
 use super::guests;
+use crate::backend::Backend;
+use crate::backend::Output;
 use crate::bench::Bench;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
+use crate::link::Job;
+use crate::vkms;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
@@ -72,19 +76,50 @@ pub fn destroyed(bench: &mut Bench<'_>) -> Result<()> {
     })
 }
 
+/// A display that reads the guest's pages by itself finds in them what it finds in a copy: the same checksum, another than that of
+/// another picture.
+pub fn checksum(bench: &mut Bench<'_>) -> Result<()> {
+    let show = |variant: u32| {
+        move |bench: &mut Bench<'_>| -> Result<(Job, String)> {
+            let job = bench.show(&format!("card --hold --variant {variant}"))?;
+            Ok((job, vkms::checksum(bench.machine)?))
+        }
+    };
+    let (job, other) = in_place(bench, 1, show(2))?;
+    bench.end(job)?;
+    let (job, expected) = in_place(bench, 1, show(1))?;
+    ensure!(
+        expected != other,
+        "two pictures have the same checksum, {other}"
+    );
+    let backend = bench.backend.take().context("no backend runs")?;
+    backend.stop(bench.machine)?;
+    *bench.backend = Some(Backend::start(bench.machine, Output::VkmsCopied)?);
+    wait_until("a copy of the picture", SHORT, || {
+        Ok(Pictures::count(bench)?.copied > 0)
+    })?;
+    let copied = vkms::checksum(bench.machine)?;
+    ensure!(
+        copied == expected,
+        "the copy has the checksum {copied}, the guest's own pages {expected}"
+    );
+    bench.end(job)?;
+    Ok(())
+}
+
 /// Run a scenario in which at least `least` pictures are shown, and none may be copied.
-fn in_place(
+fn in_place<T>(
     bench: &mut Bench<'_>,
     least: u64,
-    scenario: impl FnOnce(&mut Bench<'_>) -> Result<()>,
-) -> Result<()> {
+    scenario: impl FnOnce(&mut Bench<'_>) -> Result<T>,
+) -> Result<T> {
     let before = Pictures::count(bench)?;
-    scenario(bench)?;
+    let outcome = scenario(bench)?;
     let now = Pictures::count(bench)?;
     let (copied, shown) = (now.copied - before.copied, now.in_place - before.in_place);
     ensure!(copied == 0, "{copied} pictures were copied");
     ensure!(shown >= least, "only {shown} pictures were shown in place");
-    Ok(())
+    Ok(outcome)
 }
 
 fn kernel_maps(bench: &mut Bench<'_>) -> Result<usize> {
