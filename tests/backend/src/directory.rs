@@ -96,11 +96,6 @@ pub mod tests {
             }
             Ok(SharedMemory::heap(&words))
         }
-
-        fn grant_new(&self, pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)> {
-            let refs = (1..).take(pages).collect();
-            Ok((SharedMemory::heap(&vec![0; pages * PAGE_SIZE / 4]), refs))
-        }
     }
 
     fn page(next: u32, refs: impl Iterator<Item = u32>) -> Vec<u32> {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Granted pages as a dma-buf, by `/dev/xen/zcopy`.
+//! Granted pages as a dma-buf, and a dma-buf's pages granted, by `/dev/xen/zcopy`.
 
-use crate::protocol::GrantRef;
+use crate::memory::{SharedMemory, pages_for};
+use crate::protocol::{GrantRef, PAGE_SIZE};
 use crate::report::say;
+use rustix::fs::{SeekFrom, seek};
 use rustix::io::{DupFlags, dup3};
 use std::io::{self, stderr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
-use xen_zcopy::Zcopy;
+use xen_zcopy::{DEVICE, Memory, Zcopy};
 
 /// How long an end waits for the pages to be unmapped: a display may show them a little longer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -55,5 +57,61 @@ impl Drop for GrantedDmaBuf {
                 self.domid
             );
         }
+    }
+}
+
+/// A dma-buf of this domain's whose pages are granted to a guest, until the drop.
+pub struct OwnDmaBuf {
+    fd: OwnedFd,
+    size: usize,
+    refs: Vec<GrantRef>,
+    is_shown: bool,
+    /// A device file of its own for each: its end revokes the grants.
+    _zcopy: Zcopy,
+}
+
+impl OwnDmaBuf {
+    /// Grants `memory`, or new memory, of at least `size` octets to the domain `domid`. The output can show it if `is_shown` says so.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's. `NotFound`: this domain has no `/dev/xen/zcopy`, or no `/dev/udmabuf`.
+    pub fn new(domid: u32, size: u32, memory: Option<OwnedFd>, is_shown: bool) -> io::Result<Self> {
+        let zcopy = Zcopy::open(DEVICE)?;
+        let domid = u16::try_from(domid).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let fd = match memory {
+            Some(memory) => memory,
+            None => Memory::new(pages_for(size) * PAGE_SIZE)?.dmabuf,
+        };
+        // All of it is granted: a display device's buffer may be larger than what was asked for.
+        let size = usize::try_from(seek(&fd, SeekFrom::End(0))?)
+            .map_err(|_| io::ErrorKind::InvalidData)?;
+        let refs = zcopy.to_refs(&fd, domid, size / PAGE_SIZE)?;
+        Ok(OwnDmaBuf {
+            fd,
+            size,
+            refs,
+            is_shown,
+            _zcopy: zcopy,
+        })
+    }
+
+    /// The references of its pages.
+    pub fn refs(&self) -> &[GrantRef] {
+        &self.refs
+    }
+
+    /// It, if the output can show it.
+    pub fn shown(&self) -> Option<BorrowedFd<'_>> {
+        self.is_shown.then(|| self.fd.as_fd())
+    }
+
+    /// Maps it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn map(&self) -> io::Result<SharedMemory> {
+        SharedMemory::map_dmabuf(&self.fd, self.size)
     }
 }

@@ -10,6 +10,7 @@ mod connector;
 mod device;
 mod directory;
 mod dmabuf;
+mod domain;
 mod edid;
 mod evtchn;
 mod head;

@@ -5,17 +5,15 @@
 //! they are copied in or out, or reached as atomic words (rings and directories).
 #![allow(unsafe_code)]
 
-use crate::dmabuf::GrantedDmaBuf;
-use crate::protocol::{GrantRef, PAGE_SIZE};
+use crate::dmabuf::{GrantedDmaBuf, OwnDmaBuf};
+use crate::protocol::{DbufCreate, GrantRef, PAGE_SIZE};
 use drm::buffer::Buffer;
 use drm::control::dumbbuffer::DumbBuffer;
 use memmap2::{MmapOptions, MmapRaw};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use xen_zcopy::{DEVICE, Mapping, Memory, Zcopy};
 use xengnt::sys::GrantRef as DomainRef;
 use xengnt::{GrantTab, MappedMemory};
 
@@ -31,8 +29,6 @@ pub struct SharedMemory {
 enum Owner {
     Grants(MappedMemory<'static>),
     Device(MmapRaw),
-    /// Of this domain, and what keeps it granted.
-    Granted(Mapping, Zcopy),
     #[cfg(test)]
     Heap(Box<[AtomicU32]>),
 }
@@ -68,24 +64,21 @@ impl SharedMemory {
         })
     }
 
-    /// Memory of this domain, whole pages, granted to the domain `domid` until the drop, and its references.
+    /// Maps a dma-buf of this domain's.
     ///
     /// # Errors
     ///
-    /// The kernel's. `NotFound`: this domain has no `/dev/xen/zcopy`, or no `/dev/udmabuf`.
-    pub fn grant_new(domid: u32, pages: usize) -> io::Result<(Self, Vec<GrantRef>)> {
-        // A device file of its own for each: its end revokes the grants.
-        let zcopy = Zcopy::open(DEVICE)?;
-        let domid = u16::try_from(domid).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let Memory { mapping, dmabuf } = Memory::new(pages * PAGE_SIZE)?;
-        let refs = zcopy.to_refs(&dmabuf, domid, pages)?;
-        let base = NonNull::new(mapping.as_mut_ptr()).ok_or(io::ErrorKind::InvalidData)?;
-        let memory = SharedMemory {
+    /// The kernel's.
+    pub fn map_dmabuf(dmabuf: impl AsFd, len: usize) -> io::Result<Self> {
+        let map = MmapOptions::new()
+            .len(len)
+            .map_raw(dmabuf.as_fd().as_raw_fd())?;
+        let base = NonNull::new(map.as_mut_ptr()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(SharedMemory {
             base,
-            len: mapping.len(),
-            _owner: Owner::Granted(mapping, zcopy),
-        };
-        Ok((memory, refs))
+            len,
+            _owner: Owner::Device(map),
+        })
     }
 
     /// Maps a dumb buffer of a display device.
@@ -200,12 +193,12 @@ pub trait Mapper: Send + Sync {
     /// As [`SharedMemory::map_grants`].
     fn map(&self, refs: &[GrantRef]) -> io::Result<SharedMemory>;
 
-    /// New memory of this domain, granted.
+    /// Pages of this domain for the buffer that `create` asks for, granted to the guest.
     ///
     /// # Errors
     ///
-    /// As [`SharedMemory::grant_new`].
-    fn grant_new(&self, _pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)> {
+    /// The kernel's. `NotFound`: this domain cannot do that.
+    fn allocate(&self, _create: &DbufCreate) -> io::Result<OwnDmaBuf> {
         Err(io::ErrorKind::NotFound.into())
     }
 
@@ -216,31 +209,6 @@ pub trait Mapper: Send + Sync {
     /// As [`GrantedDmaBuf::new`].
     fn dmabuf(&self, _refs: &[GrantRef]) -> io::Result<Option<GrantedDmaBuf>> {
         Ok(None)
-    }
-}
-
-/// Maps what a domain granted.
-pub struct Domain {
-    /// The domain.
-    pub domid: u32,
-    /// Makes dma-bufs, if such are wanted.
-    pub zcopy: Option<Arc<Zcopy>>,
-}
-
-impl Mapper for Domain {
-    fn map(&self, refs: &[GrantRef]) -> io::Result<SharedMemory> {
-        SharedMemory::map_grants(self.domid, refs)
-    }
-
-    fn dmabuf(&self, refs: &[GrantRef]) -> io::Result<Option<GrantedDmaBuf>> {
-        let zcopy = self.zcopy.as_ref();
-        zcopy
-            .map(|zcopy| GrantedDmaBuf::new(zcopy, self.domid, refs))
-            .transpose()
-    }
-
-    fn grant_new(&self, pages: usize) -> io::Result<(SharedMemory, Vec<GrantRef>)> {
-        SharedMemory::grant_new(self.domid, pages)
     }
 }
 

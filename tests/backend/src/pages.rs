@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The pages of a display buffer, as whoever shows them needs them: a dma-buf, memory that is mapped here, or both.
 
-use crate::dmabuf::GrantedDmaBuf;
+use crate::dmabuf::{GrantedDmaBuf, OwnDmaBuf};
 use crate::memory::{Mapper, SharedMemory};
 use crate::protocol::GrantRef;
 use crate::report::say;
@@ -22,8 +22,7 @@ enum Origin {
         refs: Vec<GrantRef>,
         dmabuf: Option<GrantedDmaBuf>,
     },
-    /// This domain's, mapped from the start.
-    Ours,
+    Ours(OwnDmaBuf),
 }
 
 impl Pages {
@@ -52,10 +51,10 @@ impl Pages {
     }
 
     /// Pages of this domain's.
-    pub fn ours(memory: SharedMemory) -> Self {
+    pub fn ours(dmabuf: OwnDmaBuf) -> Self {
         Pages {
-            origin: Origin::Ours,
-            memory: OnceLock::from(memory),
+            origin: Origin::Ours(dmabuf),
+            memory: OnceLock::new(),
         }
     }
 
@@ -68,10 +67,10 @@ impl Pages {
         if let Some(memory) = self.memory.get() {
             return Ok(memory);
         }
-        let Origin::Guest { mapper, refs, .. } = &self.origin else {
-            return Err(io::ErrorKind::NotFound.into());
+        let memory = match &self.origin {
+            Origin::Guest { mapper, refs, .. } => mapper.map(refs)?,
+            Origin::Ours(dmabuf) => dmabuf.map()?,
         };
-        let memory = mapper.map(refs)?;
         Ok(self.memory.get_or_init(|| memory))
     }
 
@@ -79,7 +78,7 @@ impl Pages {
     pub fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
         match &self.origin {
             Origin::Guest { dmabuf, .. } => dmabuf.as_ref().map(AsFd::as_fd),
-            Origin::Ours => None,
+            Origin::Ours(dmabuf) => dmabuf.shown(),
         }
     }
 }

@@ -117,7 +117,7 @@ impl Resources {
 
     /// Allocates the pages for the guest.
     fn allocate(&self, create: &DbufCreate, count: usize) -> Result<Pages, Refusal> {
-        let (memory, refs) = self.mapper.grant_new(count).map_err(|error| {
+        let dmabuf = self.mapper.allocate(create).map_err(|error| {
             let errno = match error.kind() {
                 io::ErrorKind::NotFound => Errno::EOPNOTSUPP,
                 io::ErrorKind::StorageFull => Errno::ENOSPC,
@@ -132,8 +132,11 @@ impl Resources {
                 ),
             )
         })?;
-        directory::write(self.mapper(), create.directory, &refs)?;
-        Ok(Pages::ours(memory))
+        let refs = dmabuf.refs().get(..count).ok_or_else(|| {
+            Refusal::new(Errno::EIO, "what was allocated is smaller than asked for")
+        })?;
+        directory::write(self.mapper(), create.directory, refs)?;
+        Ok(Pages::ours(dmabuf))
     }
 
     /// DBUF_DESTROY. The pages are held until the buffer's last framebuffer is gone.
@@ -316,10 +319,9 @@ mod tests {
             (
                 DbufCreate {
                     flags: 1,
-                    directory: 0,
                     ..create(1)
                 },
-                Errno::EINVAL,
+                Errno::EOPNOTSUPP,
             ),
             (
                 DbufCreate {

@@ -7,10 +7,10 @@
 use crate::connector::Connector;
 use crate::device::Versions;
 use crate::directory;
+use crate::domain::Domain;
 use crate::edid;
 use crate::evtchn::EventChannels;
 use crate::head::Head;
-use crate::memory::Domain;
 use crate::output::Output;
 use crate::protocol::{
     Command, EDID_BLOCK_SIZE, EDID_MAX_SIZE, Errno, GetEdid, Request, Response, Slot,
@@ -117,7 +117,7 @@ impl Handle {
         }
         let memory = Domain {
             domid: guest.domid,
-            zcopy: environment.zcopy.clone(),
+            environment: environment.clone(),
         };
         let session = Session {
             complaints: Complaints::new(format!("guest {} device {}", guest.domid, guest.device)),

@@ -26,22 +26,46 @@ pub enum Output {
     /// The same of a display that is done with a flip at once.
     CaptureAtOnce,
     /// A display of Dom0's, to which the backend copies.
-    Screen,
-    /// A display of Dom0's that shows guests' own pages.
-    ZeroCopy,
-    /// A display without a device that shows guests' own pages.
+    Copied(Sink),
+    /// A display of Dom0's that shows buffers themselves, where it can.
+    InPlace(Sink),
+}
+
+/// A display of Dom0's that the backend can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sink {
+    /// A device's.
+    Device(Display),
+    /// The one without a device.
     Vkms,
-    /// The same, with copies of them.
-    VkmsCopied,
+}
+
+impl Sink {
+    /// virtio-gpu: shows this domain's own buffers without a copy of its own, and takes no others.
+    pub const VIRTIO: Self = Self::Device(Display::Virtio);
+    /// bochs: takes any buffer, and copies it to its own memory.
+    pub const BOCHS: Self = Self::Device(Display::Bochs);
+
+    /// The backend's option for it.
+    fn option(self, machine: &mut Machine) -> Result<String> {
+        match self {
+            Self::Device(display) => kms(machine, display.driver()),
+            Self::Vkms => {
+                machine.dom0(vkms::LOAD)?;
+                kms(machine, vkms::DRIVER)
+            }
+        }
+    }
 }
 
 impl Output {
-    /// The display, if it is one.
+    /// The device's display, if it is one.
     pub fn display(self) -> Option<Display> {
         match self {
-            Self::Capture | Self::CaptureAtOnce | Self::Vkms | Self::VkmsCopied => None,
-            Self::Screen => Some(Display::Virtio),
-            Self::ZeroCopy => Some(Display::Bochs),
+            Self::Copied(Sink::Device(display)) | Self::InPlace(Sink::Device(display)) => {
+                Some(display)
+            }
+            _ => None,
         }
     }
 }
@@ -124,17 +148,11 @@ impl Backend {
         let options = match output {
             Output::Capture => "capture:/lab/capture".to_owned(),
             Output::CaptureAtOnce => "capture:/lab/capture --refresh 0".to_owned(),
-            Output::Screen => kms(machine, Display::Virtio.driver())?,
-            Output::ZeroCopy => {
+            Output::Copied(sink) => sink.option(machine)?,
+            Output::InPlace(sink) => {
                 machine.dom0(LOAD_MODULE)?;
-                kms(machine, Display::Bochs.driver())? + " --zero-copy"
+                sink.option(machine)? + " --zero-copy"
             }
-            Output::Vkms => {
-                machine.dom0(LOAD_MODULE)?;
-                machine.dom0(vkms::LOAD)?;
-                kms(machine, vkms::DRIVER)? + " --zero-copy"
-            }
-            Output::VkmsCopied => kms(machine, vkms::DRIVER)?,
         };
         let command =
             format!("exec /lab/bin/xen-displ-backend --output {options} --stats /lab/backend.json");

@@ -2,6 +2,7 @@
 //! The command line.
 
 use crate::backend::Output;
+use crate::backend::Sink;
 use crate::kernel::DEFAULT_RELEASE;
 use clap::Args;
 use clap::Parser;
@@ -101,8 +102,8 @@ pub enum Shown {
 impl From<Shown> for Output {
     fn from(shown: Shown) -> Self {
         match shown {
-            Shown::Screen => Self::Screen,
-            Shown::ZeroCopy => Self::ZeroCopy,
+            Shown::Screen => Self::Copied(Sink::VIRTIO),
+            Shown::ZeroCopy => Self::InPlace(Sink::BOCHS),
             Shown::Capture => Self::Capture,
         }
     }

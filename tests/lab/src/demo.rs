@@ -3,6 +3,7 @@
 
 use crate::backend::Backend;
 use crate::backend::Output;
+use crate::backend::Sink;
 use crate::bench::Connector;
 use crate::bench::Driver;
 use crate::bench::LONG;
@@ -52,7 +53,7 @@ pub fn run(options: &Common) -> Result<()> {
     let out = repo("out/demo");
     std::fs::create_dir_all(&out)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
-    let backend = Backend::start(&mut machine, Output::Screen)?;
+    let backend = Backend::start(&mut machine, Output::Copied(Sink::VIRTIO))?;
     let kind = Kind::Pvh;
     let setting = Setting {
         output: backend.output(),

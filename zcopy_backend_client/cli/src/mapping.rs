@@ -24,19 +24,6 @@ impl Mapping {
             .map(Self)
     }
 
-    /// Its first byte; there are [`Self::len`].
-    #[must_use]
-    pub fn as_mut_ptr(&self) -> *mut u8 {
-        self.0.as_mut_ptr()
-    }
-
-    /// Bytes.
-    #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "no mapping is empty")]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// A copy of its bytes.
     #[must_use]
     pub fn read(&self) -> Vec<u8> {

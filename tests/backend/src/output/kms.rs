@@ -7,9 +7,9 @@
 mod scanout;
 
 use super::{Completion, FlipDone, Head, Output, Picture, Transfer};
-use crate::buffer::Framebuffer;
+use crate::buffer::{Framebuffer, pitch};
 use crate::memory::SharedMemory;
-use crate::protocol::Errno;
+use crate::protocol::{DbufCreate, Errno};
 use crate::refusal::Refusal;
 use crate::report::say;
 use crate::stats::HeadName;
@@ -26,7 +26,7 @@ use scanout::Scanouts;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -137,6 +137,10 @@ fn dispatch(card: &Card, claims: &Claims) {
 }
 
 impl Output for Kms {
+    fn allocate(&self, create: &DbufCreate) -> io::Result<Option<OwnedFd>> {
+        export_dumb(&self.card, create).map(Some)
+    }
+
     fn open(&self, name: &HeadName, flip_done: FlipDone) -> Result<Box<dyn Head>> {
         let wanted = self.names.get(&name.connector).unwrap_or(&name.connector);
         let connector = self.find(wanted)?;
@@ -175,6 +179,23 @@ impl Output for Kms {
             converted: Vec::new(),
         }))
     }
+}
+
+/// A dma-buf of a new dumb buffer, whose lines lie as displif has them.
+fn export_dumb(card: &Card, create: &DbufCreate) -> io::Result<OwnedFd> {
+    let size = (create.width, create.height);
+    let dumb = card.create_dumb_buffer(size, DrmFourcc::Xrgb8888, create.bpp)?;
+    let lies_as_wanted = u64::from(dumb.pitch()) == pitch(create.width, create.bpp);
+    let exported = match lies_as_wanted {
+        true => card.buffer_to_prime_fd(dumb.handle(), drm::CLOEXEC | drm::RDWR),
+        false => Err(io::Error::other(format!(
+            "the device's pitch is {}",
+            dumb.pitch()
+        ))),
+    };
+    // The dma-buf has the memory by itself.
+    card.destroy_dumb_buffer(dumb)?;
+    exported
 }
 
 /// A buffer that the device can show.

@@ -6,9 +6,12 @@ pub mod kms;
 mod png_writer;
 
 use crate::buffer::Framebuffer;
+use crate::protocol::DbufCreate;
 use crate::refusal::Refusal;
 use crate::stats::HeadName;
 use anyhow::Result;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 /// When an accepted flip is on the screen.
@@ -53,6 +56,15 @@ pub trait Output: Send + Sync {
     ///
     /// There is nothing to show this connector on.
     fn open(&self, name: &HeadName, flip_done: FlipDone) -> Result<Box<dyn Head>>;
+
+    /// Memory of this domain for the buffer that `create` asks for, which can be shown best; none if any memory does.
+    ///
+    /// # Errors
+    ///
+    /// There is no such memory, or it does not lie as displif wants it.
+    fn allocate(&self, _create: &DbufCreate) -> io::Result<Option<OwnedFd>> {
+        Ok(None)
+    }
 }
 
 /// The output of one connector; dropping it lets go of everything.

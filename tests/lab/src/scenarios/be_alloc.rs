@@ -120,7 +120,7 @@ pub fn refused(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// How many buffers are in the backend's memory.
-fn theirs(bench: &mut Bench<'_>) -> Result<usize> {
+pub fn theirs(bench: &mut Bench<'_>) -> Result<usize> {
     let buffers = bench.sh(BUFFERS)?;
     Ok(buffers
         .lines()

@@ -16,6 +16,7 @@ mod zcopy_use;
 mod zero_copy;
 
 use crate::backend::Output;
+use crate::backend::Sink;
 use crate::bench::Bench;
 use crate::bench::Connector;
 use crate::bench::Setting;
@@ -130,31 +131,42 @@ const BE_ALLOC_STAMP: Setting = Setting {
 };
 /// Dom0's display.
 const SCREEN: Setting = Setting {
-    output: Output::Screen,
+    output: Output::Copied(Sink::VIRTIO),
     connectors: &[XGA],
     be_alloc: false,
 };
 /// Dom0's other display, which shows the guest's own pages.
 const ZERO_COPY: Setting = Setting {
-    output: Output::ZeroCopy,
+    output: Output::InPlace(Sink::BOCHS),
     connectors: &[XGA],
     be_alloc: false,
 };
+/// Dom0's display shows buffers that it has allocated itself.
+const BE_ALLOC_ZERO_COPY: Setting = Setting {
+    output: Output::InPlace(Sink::VIRTIO),
+    be_alloc: true,
+    ..SCREEN
+};
+/// Its other display does.
+const BE_ALLOC_BOCHS: Setting = Setting {
+    be_alloc: true,
+    ..ZERO_COPY
+};
 /// A display that reads its pictures by itself and tells their checksums. Small, since it looks at every pixel of every frame.
 const VKMS: Setting = Setting {
-    output: Output::Vkms,
+    output: Output::InPlace(Sink::Vkms),
     connectors: &[HALF_XGA],
     be_alloc: false,
 };
 /// Dom0's other display at its largest.
 const LARGE_ZERO_COPY: Setting = Setting {
-    output: Output::ZeroCopy,
+    output: Output::InPlace(Sink::BOCHS),
     connectors: &[FULL_HD],
     be_alloc: false,
 };
 /// Dom0's display at its largest.
 const LARGE_SCREEN: Setting = Setting {
-    output: Output::Screen,
+    output: Output::Copied(Sink::VIRTIO),
     connectors: &[FULL_HD],
     be_alloc: false,
 };
@@ -298,6 +310,26 @@ pub const SCENARIOS: &[Scenario] = &[
     check("zero-copy-console", ZERO_COPY, zero_copy::console),
     check("zero-copy-weston", ZERO_COPY, zero_copy::weston),
     last("zero-copy-destroyed", ZERO_COPY, zero_copy::destroyed),
+    check(
+        "be-alloc-zero-copy-card",
+        BE_ALLOC_ZERO_COPY,
+        zero_copy::card_of_backend,
+    ),
+    check(
+        "be-alloc-zero-copy-flips",
+        BE_ALLOC_ZERO_COPY,
+        zero_copy::flips,
+    ),
+    last(
+        "be-alloc-zero-copy-destroyed",
+        BE_ALLOC_ZERO_COPY,
+        zero_copy::destroyed,
+    ),
+    last(
+        "be-alloc-zero-copy-bochs",
+        BE_ALLOC_BOCHS,
+        zero_copy::card_of_backend,
+    ),
     full("zero-copy-card-1920x1080", LARGE_ZERO_COPY, zero_copy::card),
     last("zero-copy-checksum", VKMS, zero_copy::checksum),
 ];
