@@ -38,7 +38,7 @@ pub fn run(report: &mut Report, peers: &Peers) -> Result<()> {
     let ground = Ground::new(peers)?;
     // The first thread makes an arena of the allocator's, and so on.
     thread::scope(|scope| scope.spawn(|| ()).join()).map_err(|_| anyhow::anyhow!("a thread"))?;
-    let before = usage()?;
+    let mut before = usage()?;
     let cases: &[(&str, Case)] = &[
         ("closed", closed),
         ("duplicated", duplicated),
@@ -65,7 +65,11 @@ pub fn run(report: &mut Report, peers: &Peers) -> Result<()> {
     ];
     for (name, case) in cases {
         case(report, &ground).with_context(|| (*name).to_owned())?;
-        settled(report, &format!("{name}: what there is after it"), &before)?;
+        settled(
+            report,
+            &format!("{name}: what there is after it"),
+            &mut before,
+        )?;
     }
     Ok(())
 }
@@ -387,7 +391,8 @@ fn waiting(report: &mut Report, ground: &Ground) -> Result<()> {
         let others: Vec<_> = (1..THREADS)
             .map(|_| scope.spawn(|| wait(device, number, LONG)))
             .collect();
-        let first = while_waiting(device, number, LONG, || drop(made))?;
+        // The longest time there is.
+        let first = while_waiting(device, number, u32::MAX, || drop(made))?;
         results.push(outcome(&first));
         for other in others {
             let result = other

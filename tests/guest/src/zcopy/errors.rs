@@ -65,7 +65,7 @@ const fn row(
 /// When the good calls around the bad ones are refused.
 pub fn run(report: &mut Report, peers: &Peers) -> Result<()> {
     let ground = Ground::new(peers)?;
-    let before = usage()?;
+    let mut before = usage()?;
     for (ioctl, rows) in [
         ("FROM_REFS", FROM_REFS_ROWS),
         ("WAIT_RELEASED", WAIT_RELEASED_ROWS),
@@ -76,7 +76,7 @@ pub fn run(report: &mut Report, peers: &Peers) -> Result<()> {
         for row in rows {
             let name = format!("{ioctl}: {}", row.name);
             report.refusal(&name, &[row.expected], row.why, &(row.call)(&ground));
-            settled(report, &format!("what there is after {name}"), &before)?;
+            settled(report, &format!("what there is after {name}"), &mut before)?;
         }
     }
     if !ground.is_pv {
@@ -93,7 +93,7 @@ pub fn run(report: &mut Report, peers: &Peers) -> Result<()> {
             &got,
         );
         release(&ground.device, ground.memory.dmabuf.as_raw_fd())?;
-        settled(report, &format!("what there is after {name}"), &before)?;
+        settled(report, &format!("what there is after {name}"), &mut before)?;
     }
     let made = ground.dmabuf(&ground.device);
     report.check("a dma-buf after the table", true, made.is_ok());
