@@ -35,6 +35,7 @@ use kernel::{
 use crate::{
     attached::Attached,
     dmabuf::{
+        after_pending_puts,
         DmaBuf,
         Shared, //
     },
@@ -157,12 +158,9 @@ impl Opened {
         let mut arg = UserSlice::new(arg, 8).reader();
         let fd: u32 = arg.read()?;
         let at_most = msecs_to_jiffies(arg.read()?);
-        let current = DmaBuf::get(fd).ok().and_then(|dmabuf| {
-            let shared = dmabuf.shared();
-            // Not with a reference to the dma-buf, which may be the last by now: it would not be released while this thread waits.
-            dmabuf.put_now();
-            shared
-        });
+        // Not with a reference to the dma-buf: it would never be released.
+        let current = DmaBuf::get(fd).ok().and_then(|dmabuf| dmabuf.shared());
+        after_pending_puts()?;
         let shared = current.or_else(|| self.newest(fd)).ok_or(ENOENT)?;
         shared.wait_released(at_most)
     }

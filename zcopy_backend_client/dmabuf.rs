@@ -219,15 +219,6 @@ impl DmaBuf {
         Some(unsafe { shared(self.0.as_ptr()) }.into())
     }
 
-    /// Gives the reference back now. The plain drop of a last one leaves the release to this thread's return to user space.
-    pub(crate) fn put_now(self) {
-        // SAFETY: The dma-buf is there as long as `self`.
-        let file = unsafe { self.0.as_ref() }.file;
-        mem::forget(self);
-        // SAFETY: A dma-buf's reference is its file's, which was ours. The caller holds no lock that a release could want.
-        unsafe { bindings::__fput_sync(file) }
-    }
-
     /// Its file; the reference goes with it.
     pub(crate) fn into_file(self) -> ARef<File> {
         // SAFETY: The dma-buf is there as long as `self`.
@@ -236,6 +227,21 @@ impl DmaBuf {
         // SAFETY: A dma-buf's reference is its file's, which was ours; a dma-buf's file has no position that is used by `fdget_pos`.
         unsafe { ARef::from_raw(NonNull::new_unchecked(file.cast())) }
     }
+}
+
+/// Lets a system call begin anew if this thread has files to put at its return to user space: one of them may be the last reference to a
+/// dma-buf whose end is to be waited for. That may be ours, or one that the kernel takes for a moment while it looks a number up.
+///
+/// # Errors
+///
+/// What makes the call begin anew.
+pub(crate) fn after_pending_puts() -> Result {
+    // SAFETY: Only looks at the current thread.
+    if unsafe { xen_sys::xen_sys_task_work_pending() } {
+        // SAFETY: Only marks the current thread.
+        return to_result(unsafe { xen_sys::xen_sys_restart_syscall() });
+    }
+    Ok(())
 }
 
 impl Drop for DmaBuf {

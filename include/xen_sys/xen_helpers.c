@@ -8,6 +8,8 @@
 #include <linux/dma-mapping.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/signal.h>
+#include <linux/task_work.h>
 #include <linux/vmalloc.h>
 
 #include <xen/events.h>
@@ -39,6 +41,16 @@ u32 xen_sys_cpuid_base(void)
 bool xen_sys_has_pv_devices(void)
 {
 	return xen_has_pv_devices();
+}
+
+bool xen_sys_task_work_pending(void)
+{
+	return task_work_pending(current);
+}
+
+int xen_sys_restart_syscall(void)
+{
+	return restart_syscall();
 }
 
 void xen_sys_virt_mb(void)
