@@ -186,8 +186,8 @@ impl Framebuffer {
         self.buffer.pages.memory()
     }
 
-    /// The buffer as a dma-buf, if it is one; line y starts at [`Self::line_offset`].
-    pub fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
+    /// The buffer as [`Pages::dmabuf`]; line y starts at [`Self::line_offset`].
+    pub fn dmabuf(&self) -> Option<Result<BorrowedFd<'_>, &io::Error>> {
         self.buffer.pages.dmabuf()
     }
 

@@ -22,11 +22,9 @@ impl Mapper for Domain {
         SharedMemory::map_grants(self.domid, refs)
     }
 
-    fn dmabuf(&self, refs: &[GrantRef]) -> io::Result<Option<GrantedDmaBuf>> {
-        let zcopy = self.environment.zcopy.as_ref();
-        zcopy
-            .map(|zcopy| GrantedDmaBuf::new(zcopy, self.domid, refs))
-            .transpose()
+    fn dmabuf(&self, refs: &[GrantRef]) -> Option<io::Result<GrantedDmaBuf>> {
+        let zcopy = self.environment.zcopy.as_ref()?;
+        Some(GrantedDmaBuf::new(zcopy, self.domid, refs))
     }
 
     fn allocate(&self, create: &DbufCreate) -> io::Result<OwnDmaBuf> {

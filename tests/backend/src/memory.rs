@@ -202,13 +202,9 @@ pub trait Mapper: Send + Sync {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    /// Granted pages, one after the other, as a dma-buf; none where such are not wanted.
-    ///
-    /// # Errors
-    ///
-    /// As [`GrantedDmaBuf::new`].
-    fn dmabuf(&self, _refs: &[GrantRef]) -> io::Result<Option<GrantedDmaBuf>> {
-        Ok(None)
+    /// Granted pages, one after the other, as a dma-buf, by [`GrantedDmaBuf::new`]. None: such are not wanted.
+    fn dmabuf(&self, _refs: &[GrantRef]) -> Option<io::Result<GrantedDmaBuf>> {
+        None
     }
 }
 

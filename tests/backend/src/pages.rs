@@ -4,7 +4,6 @@
 use crate::dmabuf::{GrantedDmaBuf, OwnDmaBuf};
 use crate::memory::{Mapper, SharedMemory};
 use crate::protocol::GrantRef;
-use crate::report::say;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, OnceLock};
@@ -20,7 +19,8 @@ enum Origin {
     Guest {
         mapper: Arc<dyn Mapper>,
         refs: Vec<GrantRef>,
-        dmabuf: Option<GrantedDmaBuf>,
+        /// None: not wanted.
+        dmabuf: Option<io::Result<GrantedDmaBuf>>,
     },
     Ours(OwnDmaBuf),
 }
@@ -32,19 +32,15 @@ impl Pages {
     ///
     /// As [`Mapper::map`].
     pub fn granted(mapper: &Arc<dyn Mapper>, refs: Vec<GrantRef>) -> io::Result<Self> {
-        let dmabuf = mapper.dmabuf(&refs).unwrap_or_else(|error| {
-            say!("a display buffer is copied: its pages do not make a dma-buf: {error}");
-            None
-        });
         let pages = Pages {
             origin: Origin::Guest {
                 mapper: mapper.clone(),
+                dmabuf: mapper.dmabuf(&refs),
                 refs,
-                dmabuf,
             },
             memory: OnceLock::new(),
         };
-        if pages.dmabuf().is_none() {
+        if !matches!(pages.dmabuf(), Some(Ok(_))) {
             pages.memory()?;
         }
         Ok(pages)
@@ -74,11 +70,51 @@ impl Pages {
         Ok(self.memory.get_or_init(|| memory))
     }
 
-    /// The pages as a dma-buf, if there is one.
-    pub fn dmabuf(&self) -> Option<BorrowedFd<'_>> {
+    /// The pages as a dma-buf, or why they are none. None: it was not wanted.
+    pub fn dmabuf(&self) -> Option<Result<BorrowedFd<'_>, &io::Error>> {
         match &self.origin {
-            Origin::Guest { dmabuf, .. } => dmabuf.as_ref().map(AsFd::as_fd),
-            Origin::Ours(dmabuf) => dmabuf.shown(),
+            Origin::Guest { dmabuf, .. } => {
+                let dmabuf = dmabuf.as_ref()?;
+                Some(dmabuf.as_ref().map(AsFd::as_fd))
+            }
+            Origin::Ours(dmabuf) => dmabuf.shown().map(Ok),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A guest whose page 1 can be mapped; no page makes a dma-buf, though one is wanted.
+    #[derive(Default)]
+    struct Guest(AtomicU32);
+
+    impl Mapper for Guest {
+        fn map(&self, refs: &[GrantRef]) -> io::Result<SharedMemory> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            match refs {
+                [1] => Ok(SharedMemory::heap(&[0; 1024])),
+                _ => Err(io::ErrorKind::InvalidInput.into()),
+            }
+        }
+
+        fn dmabuf(&self, _: &[GrantRef]) -> Option<io::Result<GrantedDmaBuf>> {
+            Some(Err(io::ErrorKind::Unsupported.into()))
+        }
+    }
+
+    #[test]
+    fn what_makes_no_dmabuf_is_mapped_once() {
+        let guest = Arc::new(Guest::default());
+        let mapper: Arc<dyn Mapper> = guest.clone();
+        let pages = Pages::granted(&mapper, vec![1]).expect("mapped");
+        for _ in 0..2 {
+            assert!(pages.memory().is_ok());
+        }
+        assert_eq!(guest.0.load(Ordering::Relaxed), 1);
+        assert!(matches!(pages.dmabuf(), Some(Err(_))));
+        assert!(Pages::granted(&mapper, vec![2]).is_err());
     }
 }

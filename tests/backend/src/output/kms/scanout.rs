@@ -5,7 +5,7 @@ use super::Card;
 use crate::buffer::{Framebuffer, pitch};
 use crate::output::Picture;
 use crate::report::Complaints;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use drm::buffer::{DrmFourcc, DrmModifier, Handle, PlanarBuffer};
 use drm::control::{Device as _, FbCmd2Flags, framebuffer};
 use log::error;
@@ -134,14 +134,17 @@ impl Scanouts {
         }
     }
 
-    /// The device's framebuffer for a picture. None: it has to be copied, and why was said.
+    /// The device's framebuffer for a picture. None: it has to be copied, and why was said, unless nothing else is wanted.
     pub fn get(&mut self, picture: Picture<'_>) -> Option<framebuffer::Handle> {
         let dmabuf = picture.framebuffer.dmabuf()?;
         if let Some(known) = self.known.get(&key(picture)) {
             let scanout = known.scanout.as_ref().filter(|_| !known.is_copied)?;
             return Some(scanout.framebuffer);
         }
-        match Scanout::new(&self.card, dmabuf, picture) {
+        let made = dmabuf
+            .map_err(|error| anyhow!("its pages make no dma-buf: {error}"))
+            .and_then(|dmabuf| Scanout::new(&self.card, dmabuf, picture));
+        match made {
             Ok(scanout) => {
                 let framebuffer = scanout.framebuffer;
                 let known = self.known.entry(key(picture)).or_default();
