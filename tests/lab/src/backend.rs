@@ -76,6 +76,9 @@ pub const LOAD_MODULE: &str = "[ -d /sys/module/xen_zcopy ] || insmod /lab/bin/x
 /// Time for anything that the backend does at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// After how long it is asked again for a file.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
 /// Prints what each of the backend's threads waits for.
 const THREADS: &str = "for task in /proc/$(pidof xen-displ-backend)/task/*; do cat $task/comm; head -n 5 $task/stack; done";
 
@@ -271,9 +274,14 @@ impl Backend {
         if file.exists() {
             std::fs::remove_file(file)?;
         }
-        machine.link.signal(self.job, 10)?;
         let end = Instant::now() + PATIENCE;
+        let mut asked: Option<Instant> = None;
         while !file.exists() {
+            // A head that is not on yet has nothing to write.
+            if asked.is_none_or(|asked| asked.elapsed() > ASK_AGAIN) {
+                machine.link.signal(self.job, 10)?;
+                asked = Some(Instant::now());
+            }
             if Instant::now() >= end {
                 bail!(
                     "the backend wrote no {}. Its threads:\n{}",

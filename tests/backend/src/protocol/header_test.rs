@@ -6,9 +6,15 @@ use super::*;
 use crate::ring;
 use std::collections::HashMap;
 use std::process::Command as Process;
+use std::sync::LazyLock;
 
-/// What the C program prints, by name.
-fn facts() -> HashMap<String, String> {
+/// What the C program prints, by name. It is made once, for all tests.
+fn facts() -> &'static HashMap<String, String> {
+    static FACTS: LazyLock<HashMap<String, String>> = LazyLock::new(ask_the_compiler);
+    &FACTS
+}
+
+fn ask_the_compiler() -> HashMap<String, String> {
     let program = std::env::temp_dir().join(format!("displif-header-{}", std::process::id()));
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/protocol/header_test.c");
     let compiled = Process::new("cc")
@@ -104,21 +110,21 @@ fn messages_agree_with_xens_header() {
             command,
             reserved_clear: true,
         };
-        assert_eq!(Request::decode(&slot(&facts, name)), expected, "{name}");
+        assert_eq!(Request::decode(&slot(facts, name)), expected, "{name}");
     }
     let refused = Response {
         id: 0xa1b2,
         operation: op::SET_CONFIG,
         outcome: Err(Errno::EOPNOTSUPP),
     };
-    assert_eq!(refused.encode(), slot(&facts, "response"));
+    assert_eq!(refused.encode(), slot(facts, "response"));
     let edid = Response {
         id: 0xa1b2,
         operation: op::GET_EDID,
         outcome: Ok(0x1112_1314),
     };
-    assert_eq!(edid.encode(), slot(&facts, "edid_response"));
-    assert_eq!(encode_flip_event(0xa1b2, first), slot(&facts, "flip_event"));
+    assert_eq!(edid.encode(), slot(facts, "edid_response"));
+    assert_eq!(encode_flip_event(0xa1b2, first), slot(facts, "flip_event"));
 }
 
 #[test]
