@@ -24,7 +24,10 @@ use xen_zcopy::{
     dmabuf::DmaBuf,
     domain::DomId,
     export::Exported,
-    page::PageRef, //
+    page::{
+        self,
+        PageRef, //
+    }, //
 };
 
 use crate::{
@@ -74,8 +77,6 @@ pub(crate) struct Dbuf {
     pub(crate) cookie: DbufCookie,
     /// What user space asked for.
     pub(crate) geometry: DumbGeometry,
-    /// The bytes that it really has: whole pages.
-    pub(crate) size: u64,
     #[pin]
     memory: Mutex<Memory>,
     #[pin]
@@ -124,23 +125,11 @@ struct Grants {
 impl Grants {
     fn new(peer: DomId, pages: &Pages) -> Result<Self> {
         let buffer = match pages {
-            Pages::Own(pages) => {
-                let mut granted = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
-                for page in pages {
-                    granted.push(page.clone(), GFP_KERNEL)?;
-                }
-                Exported::new(peer, granted)?
-            }
+            Pages::Own(pages) => Exported::new(peer, page::clone_all(pages)?)?,
             Pages::OfDmaBuf(dmabuf) => Exported::of_dmabuf(peer, dmabuf.clone())?,
         };
         Ok(Self { peer, buffer })
     }
-}
-
-/// Bytes of as many pages as `size` bytes take.
-fn whole_pages(size: u64) -> u64 {
-    size.div_ceil(PAGE_SIZE as u64)
-        .saturating_mul(PAGE_SIZE as u64)
 }
 
 impl Dbuf {
@@ -156,7 +145,6 @@ impl Dbuf {
             pin_init!(Self {
                 cookie: DbufCookie::new(cookies.next()),
                 geometry,
-                size: whole_pages(geometry.size),
                 memory <- new_mutex!(memory),
                 remote <- Remote::new(),
             }),
@@ -208,7 +196,6 @@ impl Dbuf {
             pin_init!(Self {
                 cookie,
                 geometry,
-                size: whole_pages(geometry.size),
                 memory <- new_mutex!(Memory::Nowhere),
                 remote <- Remote::known_to(generation),
             }),
@@ -295,6 +282,12 @@ impl Dbuf {
         if let Memory::Here(_, Some(grants)) = &mut *self.memory.lock() {
             grants.peer = NOBODY;
         }
+    }
+
+    /// The bytes that it really has: whole pages.
+    pub(crate) fn size(&self) -> u64 {
+        let pages = self.geometry.size.div_ceil(PAGE_SIZE as u64);
+        pages.saturating_mul(PAGE_SIZE as u64)
     }
 
     /// How many grants it takes.

@@ -130,7 +130,7 @@ fn buffers(display: &Display, m: &SeqFile) {
             geometry.width,
             geometry.height,
             geometry.bpp,
-            dbuf.size,
+            dbuf.size(),
             dbuf.grants(),
             dbuf.remote().state(),
             if dbuf.is_there() {

@@ -10,7 +10,10 @@
 use core::ptr::NonNull;
 
 use kernel::{
-    alloc::flags::__GFP_ZERO,
+    alloc::{
+        flags::__GFP_ZERO,
+        KVVec, //
+    },
     bindings,
     page::Page,
     prelude::*, //
@@ -68,6 +71,19 @@ impl PageRef {
         // SAFETY: By the invariant the page exists.
         unsafe { xen_sys::xen_sys_page_address(self.0.as_ptr()) }.cast()
     }
+}
+
+/// References of their own to all of `pages`, in their order.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub fn clone_all(pages: &[PageRef]) -> Result<KVVec<PageRef>> {
+    let mut clones = KVVec::with_capacity(pages.len(), GFP_KERNEL)?;
+    for page in pages {
+        clones.push(page.clone(), GFP_KERNEL)?;
+    }
+    Ok(clones)
 }
 
 impl Clone for PageRef {

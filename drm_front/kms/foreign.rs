@@ -35,7 +35,10 @@ use kernel::{
 
 use xen_zcopy::{
     import::Imported,
-    page::PageRef, //
+    page::{
+        self,
+        PageRef, //
+    }, //
 };
 
 /// The sum of all [`Share`]s.
@@ -193,11 +196,7 @@ impl ForeignMemory {
                 drop(inner.imported.take());
             }
         }
-        let mut pages = KVVec::with_capacity(inner.own.len(), GFP_KERNEL)?;
-        for page in &inner.own {
-            pages.push(page.clone(), GFP_KERNEL)?;
-        }
-        Ok(pages)
+        page::clone_all(&inner.own)
     }
 }
 
