@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The tests: host, gates, and scenarios.
 
+use crate::arch::Arch;
 use crate::backend::Backend;
 use crate::bare;
 use crate::bench::Bench;
@@ -47,6 +48,7 @@ use std::time::Instant;
 struct Selection {
     only: Option<String>,
     full: bool,
+    front: Front,
 }
 
 impl Selection {
@@ -55,8 +57,11 @@ impl Selection {
     }
 
     fn wants_scenario(&self, scenario: &Scenario, kind: Kind) -> bool {
-        let in_tier = self.full || self.only.is_some() || scenario.tier == Tier::Check;
-        in_tier && self.wants(&full_name(scenario, kind))
+        let Some(tier) = scenario.tier(kind) else {
+            return false;
+        };
+        let in_tier = self.full || self.only.is_some() || tier == Tier::Check;
+        kind.arch().has(self.front) && in_tier && self.wants(&full_name(scenario, kind))
     }
 }
 
@@ -112,6 +117,7 @@ pub fn run(options: &cli::Check) -> Result<bool> {
     let selection = Selection {
         only,
         full: options.full,
+        front: options.common.front,
     };
     let wants = |name: &str| {
         if exact {
@@ -129,17 +135,37 @@ pub fn run(options: &cli::Check) -> Result<bool> {
     let wanted = |scenario: &Scenario, kind| {
         selection.wants_scenario(scenario, kind) && wants(&full_name(scenario, kind))
     };
+    let out = repo("out/check");
     let any_scenario = SCENARIOS
         .iter()
         .any(|scenario| KINDS.iter().any(|kind| wanted(scenario, *kind)));
-    if KERNEL_TESTS.iter().any(|(name, _)| wants(name)) || any_scenario {
-        let kernel = Kernel::prepare(&options.common.kver)?;
-        for (name, test) in KERNEL_TESTS.iter().filter(|(name, _)| wants(name)) {
+    if any_scenario && out.exists() {
+        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
+    }
+    for arch in Arch::ALL {
+        // The kernel tests are the same everywhere, and one of them boots a PC.
+        let kernel_tests: Vec<&KernelTest> = match arch {
+            Arch::Amd64 => KERNEL_TESTS.iter().filter(|test| wants(test.0)).collect(),
+            Arch::Arm64 => Vec::new(),
+        };
+        let parts: Vec<(Kind, &Scenario)> = KINDS
+            .into_iter()
+            .filter(|kind| kind.arch() == arch)
+            .flat_map(|kind| SCENARIOS.iter().map(move |scenario| (kind, scenario)))
+            .filter(|(kind, scenario)| wanted(scenario, *kind))
+            .collect();
+        if kernel_tests.is_empty() && parts.is_empty() {
+            continue;
+        }
+        let kernel = Kernel::prepare(&arch.release(&options.common.kver))?;
+        for (name, test) in kernel_tests {
             report.test(name, || test(&kernel));
         }
-        if any_scenario {
-            scenarios(kernel, options.common.front, &wanted, &mut report)?;
+        if parts.is_empty() {
+            continue;
         }
+        let ingredients = ingredients(kernel, options.common.front)?;
+        scenarios(&ingredients, &parts, &out, &mut report)?;
     }
     Ok(report.finish())
 }
@@ -150,7 +176,9 @@ pub fn names() -> Vec<String> {
     let kernel = KERNEL_TESTS.iter().map(|(name, _)| (*name).to_owned());
     let scenarios = SCENARIOS
         .iter()
-        .flat_map(|scenario| KINDS.map(|kind| full_name(scenario, kind)));
+        .flat_map(|scenario| KINDS.map(|kind| (scenario, kind)))
+        .filter(|(scenario, kind)| scenario.tier(*kind).is_some())
+        .map(|(scenario, kind)| full_name(scenario, kind));
     host.chain(kernel).chain(scenarios).collect()
 }
 
@@ -235,40 +263,48 @@ pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
         Front::Rust => kernel.build_modules(false)?,
         Front::C => Vec::new(),
     };
-    programs::build()?;
+    programs::build(kernel.arch)?;
     Ok(Ingredients {
+        roots: image::roots(kernel.arch)?,
         kernel,
-        dom0_root: image::root("dom0", image::DOM0_PACKAGES)?,
-        guest_root: image::root("guest", image::GUEST_PACKAGES)?,
         modules,
     })
 }
 
+/// Have all that machines and guests are booted from.
+///
+/// # Errors
+///
+/// When something cannot be fetched or built.
+pub fn prepare(options: &cli::Common) -> Result<()> {
+    for arch in Arch::ALL.into_iter().filter(|arch| arch.has(options.front)) {
+        ingredients(
+            Kernel::prepare(&arch.release(&options.kver))?,
+            options.front,
+        )?;
+    }
+    Ok(())
+}
+
+/// Play scenarios of one architecture.
 fn scenarios(
-    kernel: Kernel,
-    front: Front,
-    wanted: &dyn Fn(&Scenario, Kind) -> bool,
+    ingredients: &Ingredients,
+    parts: &[(Kind, &Scenario)],
+    out: &Path,
     report: &mut Report,
 ) -> Result<()> {
-    let ingredients = ingredients(kernel, front)?;
-    let out = repo("out/check");
-    if out.exists() {
-        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
-    }
-    let driver = Driver::new(&ingredients)?;
+    let driver = Driver::new(ingredients)?;
     let mut stage = Stage {
-        ingredients: &ingredients,
+        ingredients,
         driver: &driver,
         machine: None,
         cast: None,
-        out,
+        out: out.to_owned(),
     };
-    for kind in KINDS {
-        for scenario in SCENARIOS.iter().filter(|scenario| wanted(scenario, kind)) {
-            let start = Instant::now();
-            let outcome = stage.play(scenario, kind);
-            report.tell(&full_name(scenario, kind), outcome, start.elapsed());
-        }
+    for (kind, scenario) in parts {
+        let start = Instant::now();
+        let outcome = stage.play(scenario, *kind);
+        report.tell(&full_name(scenario, *kind), outcome, start.elapsed());
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Guests.
 
+use crate::arch::Arch;
 use crate::kernel::VMLINUX_IN_DOM0;
 use crate::link::Domain;
 use crate::link::Ended;
@@ -26,6 +27,23 @@ pub enum Kind {
     Pv,
     /// Hardware-assisted paging, no emulated devices.
     Pvh,
+    /// The one kind that there is on arm64. It is as PVH, and so is Dom0 there.
+    Arm64,
+}
+
+impl Kind {
+    /// What its machine is.
+    pub fn arch(self) -> Arch {
+        match self {
+            Self::Pv | Self::Pvh => Arch::Amd64,
+            Self::Arm64 => Arch::Arm64,
+        }
+    }
+
+    /// Whether user space can map pages of other domains in it: their frames have addresses of its own.
+    pub fn is_translated(self) -> bool {
+        self != Self::Pv
+    }
 }
 
 impl fmt::Display for Kind {
@@ -33,6 +51,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Pv => "pv",
             Self::Pvh => "pvh",
+            Self::Arm64 => "arm64",
         })
     }
 }
@@ -202,11 +221,12 @@ fn xl_cfg(config: &Config) -> String {
         memory,
     } = config;
     let for_kind = match kind {
+        Kind::Pv => "type = \"pv\"\n",
         // Xen cannot emulate RDTSCP on an emulated SVM. And QEMU's first processor must not run a PVH guest: whenever another processor
         // restores x87 state, its thread reads, changes and writes back the first one's "hflags2" without a lock (for IGNNE), and the
         // bit there that says that nested paging is on gets lost, or comes back. Xen then sees a triple fault.
-        Kind::Pvh => "tsc_mode = \"native\"\ncpus = \"1\"\n",
-        Kind::Pv => "",
+        Kind::Pvh => "type = \"pvh\"\ntsc_mode = \"native\"\ncpus = \"1\"\n",
+        Kind::Arm64 => "type = \"pvh\"\n",
     };
     let vdispl = if connectors.is_empty() {
         String::new()
@@ -218,7 +238,6 @@ fn xl_cfg(config: &Config) -> String {
     };
     format!(
         "name = \"{name}\"\n\
-         type = \"{kind}\"\n\
          {for_kind}\
          memory = {memory}\n\
          vcpus = 1\n\

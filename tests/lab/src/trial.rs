@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One command in one guest, to look at something.
 
+use crate::arch::Arch;
 use crate::backend::Backend;
 use crate::bench::Connector;
 use crate::bench::Driver;
@@ -34,7 +35,11 @@ pub fn run(options: &Try) -> Result<bool> {
     let driver = Driver::new(&ingredients)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
     let backend = Backend::start(&mut machine, options.output.into())?;
-    let kind = if options.pv { Kind::Pv } else { Kind::Pvh };
+    let kind = match ingredients.kernel.arch {
+        Arch::Arm64 => Kind::Arm64,
+        Arch::Amd64 if options.pv => Kind::Pv,
+        Arch::Amd64 => Kind::Pvh,
+    };
     let guest = boot_guest(&mut machine, &driver, kind, "guest", &[DISPLAY])?;
     let ended = guest.run(&mut machine, &options.command, LONG)?;
     println!("{}{}", ended.stdout, ended.stderr);

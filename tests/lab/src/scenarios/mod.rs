@@ -12,6 +12,7 @@ mod power;
 mod sharing;
 mod zcopy;
 
+use crate::arch::Arch;
 use crate::backend::Output;
 use crate::bench::Bench;
 use crate::bench::Connector;
@@ -47,6 +48,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// When it is run.
     pub tier: Tier,
+    /// When it is run on arm64, if it is.
+    pub arm64: Option<Tier>,
     /// What the guest is given.
     pub setting: Setting,
     /// What it leaves.
@@ -55,8 +58,26 @@ pub struct Scenario {
     pub run: fn(&mut Bench<'_>) -> Result<()>,
 }
 
-/// The kinds of guests that each scenario is run in.
-pub const KINDS: [Kind; 2] = [Kind::Pvh, Kind::Pv];
+impl Scenario {
+    /// When it is run in guests of a kind, if it is.
+    pub fn tier(&self, kind: Kind) -> Option<Tier> {
+        match kind.arch() {
+            Arch::Amd64 => Some(self.tier),
+            Arch::Arm64 => self.arm64,
+        }
+    }
+
+    /// The same, on arm64 too.
+    const fn arm64(self, tier: Tier) -> Self {
+        Self {
+            arm64: Some(tier),
+            ..self
+        }
+    }
+}
+
+/// The kinds of guests that scenarios are run in.
+pub const KINDS: [Kind; 3] = [Kind::Pvh, Kind::Pv, Kind::Arm64];
 
 const XGA: Connector = Connector {
     unique_id: "Virtual-1",
@@ -121,6 +142,7 @@ const fn check(
     Scenario {
         name,
         tier: Tier::Check,
+        arm64: None,
         setting,
         after: After::AsBefore,
         run,
@@ -155,18 +177,19 @@ pub const SCENARIOS: &[Scenario] = &[
         "card-1024x768",
         TWO_HEADS,
         cards::every_format_on_the_first_head,
-    ),
+    )
+    .arm64(Tier::Check),
     check(
         "card-1920x1080",
         TWO_HEADS,
         cards::every_format_on_the_second_head,
     ),
-    check("two-heads", TWO_HEADS, cards::two_heads),
+    check("two-heads", TWO_HEADS, cards::two_heads).arm64(Tier::Check),
     check("two-heads-console", TWO_HEADS, clients::console),
     last("module-other-driver", TWO_HEADS, module::other_driver),
     check("flips-legacy", SMALL, flips::legacy),
     check("flips-atomic-blocking", SMALL, flips::atomic_blocking),
-    check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking),
+    check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking).arm64(Tier::Full),
     check("dirtyfb", SMALL, cards::dirtyfb),
     check("modes-off-on", SMALL, power::modes),
     check("dpms", SMALL, power::dpms),
@@ -174,9 +197,9 @@ pub const SCENARIOS: &[Scenario] = &[
     check("buffers", SMALL, errors::buffers),
     check("vgem", SMALL, sharing::vgem),
     check("kmscube", SMALL, clients::kmscube),
-    check("zcopy-from-refs", SMALL, zcopy::from_refs),
-    check("zcopy-to-refs", SMALL, zcopy::to_refs),
-    check("zcopy-granter-killed", SMALL, zcopy::granter_killed),
+    check("zcopy-from-refs", SMALL, zcopy::from_refs).arm64(Tier::Check),
+    check("zcopy-to-refs", SMALL, zcopy::to_refs).arm64(Tier::Check),
+    check("zcopy-granter-killed", SMALL, zcopy::granter_killed).arm64(Tier::Full),
     check("client-killed-while-flipping", SMALL, faults::client_killed),
     check(
         "backend-restarted-while-flipping",

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Memory of other domains as dma-bufs: `/dev/xen/zcopy` in a guest, with pages of a dma-buf of Dom0's, granted by the same.
 
+use crate::arch::Arch;
 use crate::bench::Bench;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
-use crate::guest::Kind;
 use crate::health::mapped_grants;
 use crate::link::Domain;
 use crate::link::Ended;
@@ -25,9 +25,11 @@ const BAD_REFERENCE: &str = "4000000";
 /// Has the module in Dom0.
 const LOAD: &str = "[ -d /sys/module/xen_zcopy ] || insmod /lab/bin/xen_zcopy.ko";
 
-/// In Dom0, a grant to a domain that ends when something is written to a pipe.
-const GRANT: &str =
-    "cd /tmp; rm -f end; mkfifo end; cat end | /lab/bin/xen-zcopy to-refs --output back --to";
+/// Grants to a domain, in Dom0 or in a guest, until something is written to a pipe.
+const GRANT: &str = "cd /tmp; rm -f end; mkfifo end; PATH=$PATH:/lab/bin; cat end | xen-zcopy to-refs --output back --to";
+
+/// Ends it.
+const END: &str = "echo >/tmp/end";
 
 /// What Dom0 has granted is in a dma-buf of the guest, byte for byte, and what the guest writes there is in Dom0's pages; a reference
 /// that is wrong, wherever in the list, leaves nothing mapped.
@@ -59,30 +61,23 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
     );
 
     let mapped = run(bench, "--output /tmp/got --input /tmp/in", &refs)?;
-    match bench.guest.config.kind {
-        Kind::Pv => ensure!(
+    let is_mappable = bench.guest.config.kind.is_translated();
+    if is_mappable {
+        ensure!(mapped.status == 0, "xen-zcopy said: {}", mapped.stderr);
+    } else {
+        ensure!(
             mapped.status == 3 && mapped.stderr.contains("cannot be mapped"),
             "in a PV guest mapping the dma-buf ended with {}: {}",
             mapped.status,
             mapped.stderr
-        ),
-        Kind::Pvh => ensure!(mapped.status == 0, "xen-zcopy said: {}", mapped.stderr),
+        );
     }
-    bench.machine.dom0("echo >/tmp/end")?;
+    bench.machine.dom0(END)?;
     let ended = bench.machine.link.wait(grant, SHORT)?;
     ensure!(ended.status == 0, "Dom0's xen-zcopy said: {}", ended.stderr);
-    if bench.guest.config.kind == Kind::Pvh {
-        let sum = |of: &str| format!("head -c {SIZE} {of} | sha256sum");
-        let granted = bench.machine.dom0(&sum("/tmp/in"))?;
-        ensure!(
-            bench.sh(&sum("/tmp/got"))? == granted,
-            "the dma-buf has not what Dom0 granted"
-        );
-        let written = bench.machine.dom0(&sum("/tmp/back"))?;
-        ensure!(
-            written != granted && bench.sh(&sum("/tmp/in"))? == written,
-            "Dom0 has not what was written to the dma-buf"
-        );
+    if is_mappable {
+        let granter = bench.machine.dom0(&sums("in back"))?;
+        compare(&granter, &bench.sh(&sums("got in"))?)?;
     }
     bench.sh("rm -f /tmp/got /tmp/in")?;
     let after = mapped_grants(bench.machine, 0)?;
@@ -93,7 +88,8 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The other way round: Dom0 maps what the guest has granted of a dma-buf. Xen would not map a frame that is not the guest's.
+/// The other way round: Dom0 maps what the guest has granted of a dma-buf, and looks into it if it can. Xen would not map a frame that is not the
+/// guest's.
 pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? {
         return Ok(());
@@ -101,8 +97,8 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     bench.machine.dom0(LOAD)?;
     let id = bench.guest.id;
     let before = mapped_grants(bench.machine, id)?;
-    let command = format!("{RANDOM}; exec xen-zcopy to-refs --to 0 /tmp/in");
-    let granter = bench.guest.spawn(bench.machine, &command)?;
+    bench.sh(RANDOM)?;
+    let granter = bench.guest.spawn(bench.machine, &format!("{GRANT} 0 in"))?;
     let refs = refs_of(bench, granter)?;
     let command = format!("exec /lab/bin/{}", from_refs_command(id, "--hold", &refs));
     let holder = bench.machine.link.spawn(Domain::Zero, &command)?;
@@ -115,9 +111,25 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     );
     bench.machine.link.signal(holder, 15)?;
     bench.machine.link.wait(holder, SHORT)?;
-    bench.machine.link.signal(granter, 15)?;
-    bench.machine.link.wait(granter, SHORT)?;
-    bench.sh("rm -f /tmp/in")?;
+    // A PV Dom0's user space cannot look into it.
+    let is_mappable = bench.machine.arch() == Arch::Arm64;
+    if is_mappable {
+        bench.machine.dom0(RANDOM)?;
+        let look = from_refs_command(id, "--output /tmp/got --input /tmp/in", &refs);
+        bench.machine.dom0(&format!("/lab/bin/{look}"))?;
+    }
+    bench.sh(END)?;
+    let ended = bench.machine.link.wait(granter, SHORT)?;
+    ensure!(
+        ended.status == 0,
+        "the guest's xen-zcopy said: {}",
+        ended.stderr
+    );
+    if is_mappable {
+        let granter = bench.sh(&sums("in back"))?;
+        compare(&granter, &bench.machine.dom0(&sums("got in"))?)?;
+    }
+    bench.sh("rm -f /tmp/in /tmp/back")?;
     Ok(())
 }
 
@@ -171,6 +183,25 @@ fn grant(bench: &mut Bench<'_>) -> Result<(Job, Vec<String>)> {
     let command = format!("{GRANT} {} in", bench.guest.id);
     let job = bench.machine.link.spawn(Domain::Zero, &command)?;
     Ok((job, refs_of(bench, job)?))
+}
+
+/// The checksums of files in `/tmp`, as far as the size that is granted.
+fn sums(files: &str) -> String {
+    format!("for file in {files}; do head -c {SIZE} /tmp/$file | sha256sum; done")
+}
+
+/// Compares the checksums of what was granted and what came back with those of what was found and what was written.
+fn compare(granter: &str, other: &str) -> Result<()> {
+    ensure!(
+        granter == other,
+        "what was granted and came back has the checksums\n{granter}, and what was found and written\n{other}"
+    );
+    let mut lines = granter.lines();
+    ensure!(
+        lines.next() != lines.next(),
+        "nothing was written to the dma-buf"
+    );
+    Ok(())
 }
 
 /// The references that a job grants.
