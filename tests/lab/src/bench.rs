@@ -3,11 +3,13 @@
 
 use crate::backend::Backend;
 use crate::backend::Output;
+use crate::backend::Record;
 use crate::guest::Config;
 use crate::guest::Guest;
 use crate::guest::Kind;
 use crate::health::Accounts;
 use crate::kernel::Kernel;
+use crate::link::Domain;
 use crate::link::Ended;
 use crate::link::Job;
 use crate::link::tail;
@@ -59,6 +61,17 @@ pub struct Setting {
     pub output: Output,
     /// The guest's connectors.
     pub connectors: &'static [Connector],
+    /// Where the backend runs.
+    pub home: Home,
+}
+
+/// Where a setting's backend runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// Dom0.
+    Dom0,
+    /// A guest that has nothing else to do.
+    DriverDomain,
 }
 
 impl Setting {
@@ -279,13 +292,23 @@ impl Bench<'_> {
         self.backend.as_ref().context("no backend runs")
     }
 
+    /// All that the backend's capture has recorded of a guest's connector.
+    ///
+    /// # Errors
+    ///
+    /// When no backend runs, or it has recorded nothing.
+    pub fn records(&mut self, guest: &str, connector: Connector) -> Result<Vec<Record>> {
+        let backend = self.backend.as_ref().context("no backend runs")?;
+        backend.records(self.machine, guest, connector.unique_id)
+    }
+
     /// A connector's picture as the backend sees it, or, for Dom0's display, as its viewer sees it.
     ///
     /// # Errors
     ///
     /// When there is none.
     pub fn picture(&mut self, guest: &str, connector: Connector) -> Result<Picture> {
-        let output = self.backend()?.output();
+        let output = self.backend()?.place().output;
         match (output, self.backend.as_ref()) {
             (Output::Capture | Output::CaptureAtOnce, Some(backend)) => {
                 Ok(backend.picture(self.machine, guest, connector.unique_id)?.0)
@@ -373,7 +396,7 @@ pub fn lines_of(said: &str, kind: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Boot a guest for a setting and load its driver.
+/// Boot a guest with a display that a backend serves, and load its driver.
 ///
 /// # Errors
 ///
@@ -384,6 +407,7 @@ pub fn boot_guest(
     kind: Kind,
     name: &str,
     connectors: &[Connector],
+    backend: Domain,
 ) -> Result<Guest> {
     let connectors = connectors.iter().map(Connector::in_xl_cfg).collect();
     let guest = Guest::boot(
@@ -392,6 +416,7 @@ pub fn boot_guest(
             kind,
             name: name.to_owned(),
             connectors,
+            backend,
             // Xen takes seconds to give and take back every half GiB on an emulated processor.
             memory: 384,
         },

@@ -3,14 +3,17 @@
 
 use crate::arch::Arch;
 use crate::backend::Backend;
+use crate::backend::Place;
 use crate::bare;
 use crate::bench::Bench;
 use crate::bench::Driver;
+use crate::bench::Home;
 use crate::bench::Setting;
 use crate::bench::boot_guest;
 use crate::cli;
 use crate::cli::Front;
 use crate::gates;
+use crate::guest::Config;
 use crate::guest::Guest;
 use crate::guest::Kind;
 use crate::health;
@@ -18,6 +21,7 @@ use crate::health::Accounts;
 use crate::health::Mark;
 use crate::image;
 use crate::kernel::Kernel;
+use crate::link::Domain;
 use crate::machine::Ingredients;
 use crate::machine::Machine;
 use crate::paths::cache;
@@ -313,6 +317,8 @@ fn scenarios(
 struct Cast {
     guest: Guest,
     backend: Option<Backend>,
+    /// Where the backend runs, if not in Dom0.
+    driver_domain: Option<Guest>,
     setting: Setting,
     accounts: Accounts,
 }
@@ -337,6 +343,10 @@ impl Stage<'_> {
         };
         let console = cast.guest.console(machine);
         let marks = (Mark::end_of(machine.serial()), Mark::end_of(&console));
+        let of_driver = cast.driver_domain.as_ref().map(|domain| {
+            let console = domain.console(machine);
+            (Mark::end_of(&console), console)
+        });
         let mut bench = Bench {
             machine,
             guest: &cast.guest,
@@ -354,9 +364,10 @@ impl Stage<'_> {
                 .settle(machine, &cast.guest, &out)
                 .map(|accounts| cast.accounts = accounts);
         }
-        let domu = marks.1.since(&console);
         let said = cast.backend.as_ref().map(|backend| backend.said(machine));
-        let complaint = keep_logs(&out, serial, domu, said);
+        let domu = marks.1.since(&console);
+        let of_driver = of_driver.map(|(mark, console)| mark.since(&console));
+        let complaint = keep_logs(&out, serial, domu, of_driver, said);
         let outcome = outcome
             .and(complaint)
             .map_err(|error| with_place(error, &out));
@@ -404,14 +415,20 @@ impl Stage<'_> {
         }
         if let (Some(cast), Some(machine)) = (cast, machine) {
             // A guest that a scenario destroyed is not there any more.
-            let guest = machine.dom0(&format!(
-                "xl destroy {} 2>/dev/null || ! xl domname {} 2>/dev/null",
-                cast.guest.id, cast.guest.id
-            ));
+            let destroy = |machine: &mut Machine, guest: &Guest| {
+                let id = guest.id;
+                machine.dom0(&format!(
+                    "xl destroy {id} 2>/dev/null || ! xl domname {id} 2>/dev/null"
+                ))
+            };
+            let guest = destroy(machine, &cast.guest);
             let backend = cast
                 .backend
                 .map_or(Ok(()), |backend| backend.stop(machine).map(|_| ()));
-            if guest.is_err() || backend.is_err() {
+            let driver_domain = cast
+                .driver_domain
+                .map_or(Ok(String::new()), |domain| destroy(machine, &domain));
+            if guest.is_err() || backend.is_err() || driver_domain.is_err() {
                 self.machine = None;
             }
         }
@@ -427,23 +444,49 @@ fn cast(
     out: &Path,
 ) -> Result<Cast> {
     let serial = Mark::end_of(machine.serial());
-    let backend = Backend::start(machine, setting.output)?;
+    let driver_domain = match setting.home {
+        Home::Dom0 => None,
+        Home::DriverDomain => Some(Guest::boot(machine, Config::driver_domain())?),
+    };
+    let place = Place {
+        domain: driver_domain.as_ref().map_or(Domain::Zero, Guest::domain),
+        output: setting.output,
+    };
+    let backend = Backend::start(machine, place)?;
     let name = format!("{kind}-guest");
-    let booted = boot_guest(machine, driver, kind, &name, setting.connectors).and_then(|guest| {
+    let booted = boot_guest(
+        machine,
+        driver,
+        kind,
+        &name,
+        setting.connectors,
+        place.domain,
+    )
+    .and_then(|guest| {
         let accounts = Accounts::count(machine, &guest, setting.frame())?;
         Ok((guest, accounts))
     });
+    let of_driver = driver_domain
+        .as_ref()
+        .map(|domain| Mark::default().since(&domain.console(machine)));
     let console = machine.share().join(format!("console/guest-{name}.log"));
     let domu = Mark::default().since(&console);
     let boot = out.join("boot");
     std::fs::create_dir_all(&boot)?;
     let said = backend.said(machine);
-    let complaint = keep_logs(&boot, serial.since(machine.serial()), domu, Some(said));
+    let complaint = keep_logs(
+        &boot,
+        serial.since(machine.serial()),
+        domu,
+        of_driver,
+        Some(said),
+    );
     let (guest, accounts) = booted?;
     complaint.context("while the guest booted")?;
     Ok(Cast {
         guest,
         backend: Some(backend),
+        driver_domain,
         setting,
         accounts,
     })
@@ -454,17 +497,17 @@ fn keep_logs(
     out: &Path,
     serial: Result<String>,
     domu: Result<String>,
+    driver_domain: Option<Result<String>>,
     backend: Option<Result<String>>,
 ) -> Result<()> {
     let serial = serial?;
+    let of_one = |said: Option<Result<String>>| said.and_then(Result::ok).unwrap_or_default();
     let logs = [
         ("xen.log", health::of_xen(&serial)),
         ("dom0.log", health::of_dom0(&serial)),
         ("domu.log", domu.unwrap_or_default()),
-        (
-            "backend.log",
-            backend.and_then(Result::ok).unwrap_or_default(),
-        ),
+        ("driver-domain.log", of_one(driver_domain)),
+        ("backend.log", of_one(backend)),
     ];
     let mut found = None;
     for (name, text) in &logs {

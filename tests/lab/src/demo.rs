@@ -3,6 +3,7 @@
 
 use crate::backend::Backend;
 use crate::backend::Output;
+use crate::backend::Place;
 use crate::bench::Connector;
 use crate::bench::Driver;
 use crate::bench::LONG;
@@ -13,6 +14,7 @@ use crate::cli::Common;
 use crate::guest::Guest;
 use crate::guest::Kind;
 use crate::kernel::Kernel;
+use crate::link::Domain;
 use crate::machine::Machine;
 use crate::paths::cache;
 use crate::paths::outside;
@@ -50,10 +52,17 @@ pub fn run(options: &Common) -> Result<()> {
     let out = repo("out/demo");
     std::fs::create_dir_all(&out)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
-    let backend = Backend::start(&mut machine, Output::Screen)?;
+    let backend = Backend::start(&mut machine, Place::in_dom0(Output::Screen))?;
     let kind = Kind::Pvh;
     let step = Step::new("booting a guest");
-    let guest = boot_guest(&mut machine, &driver, kind, "guest", &[DISPLAY])?;
+    let guest = boot_guest(
+        &mut machine,
+        &driver,
+        kind,
+        "guest",
+        &[DISPLAY],
+        Domain::Zero,
+    )?;
     drop(step);
 
     let mut table = Table::new();

@@ -46,6 +46,9 @@ impl Kind {
     }
 }
 
+/// The name of the guest that is a driver domain.
+const DRIVER_DOMAIN: &str = "driver-domain";
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -65,8 +68,23 @@ pub struct Config {
     pub name: String,
     /// The connectors: unique id and resolution, as in `xl.cfg(5)`: "Virtual-1:1024x768".
     pub connectors: Vec<String>,
+    /// Where the backend of those runs. Only one guest at a time is a driver domain.
+    pub backend: Domain,
     /// Memory in MiB.
     pub memory: u32,
+}
+
+impl Config {
+    /// Of a driver domain: a guest in which the backend runs.
+    pub fn driver_domain() -> Self {
+        Self {
+            kind: Kind::Pvh,
+            name: DRIVER_DOMAIN.to_owned(),
+            connectors: Vec::new(),
+            backend: Domain::Zero,
+            memory: 384,
+        }
+    }
 }
 
 /// A guest on which the agent answers.
@@ -218,6 +236,7 @@ fn xl_cfg(config: &Config) -> String {
         kind,
         name,
         connectors,
+        backend,
         memory,
     } = config;
     let for_kind = match kind {
@@ -228,14 +247,19 @@ fn xl_cfg(config: &Config) -> String {
         Kind::Pvh => "type = \"pvh\"\ntsc_mode = \"native\"\ncpus = \"1\"\n",
         Kind::Arm64 => "type = \"pvh\"\n",
     };
+    let backend = match backend {
+        Domain::Zero => "0",
+        Domain::Guest(_) => DRIVER_DOMAIN,
+    };
     let vdispl = if connectors.is_empty() {
         String::new()
     } else {
         format!(
-            "vdispl = [ 'backend=0,be-alloc=0,connectors={}' ]\n",
+            "vdispl = [ 'backend={backend},be-alloc=0,connectors={}' ]\n",
             connectors.join(";")
         )
     };
+    let driver_domain = u8::from(name == DRIVER_DOMAIN);
     format!(
         "name = \"{name}\"\n\
          {for_kind}\
@@ -246,6 +270,7 @@ fn xl_cfg(config: &Config) -> String {
          extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
          disk = [ 'phy:/dev/vdc,xvda,r', 'phy:/dev/vdb,xvdb,r' ]\n\
          {vdispl}\
+         driver_domain = {driver_domain}\n\
          on_poweroff = \"destroy\"\n\
          on_reboot = \"destroy\"\n\
          on_crash = \"destroy\"\n"

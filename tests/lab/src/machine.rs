@@ -94,9 +94,14 @@ impl Machine {
             files: &[&program("lab-agent")],
         }
         .make(kernel, &dom0_initramfs)?;
-        let mut payload = ["lab-agent", "xen-display-test", "xen-zcopy"]
-            .map(program)
-            .to_vec();
+        let mut payload = [
+            "lab-agent",
+            "xen-display-test",
+            "xen-displ-backend",
+            "xen-zcopy",
+        ]
+        .map(program)
+        .to_vec();
         payload.extend(ingredients.modules.iter().cloned());
         let payload: Vec<&Path> = payload.iter().map(PathBuf::as_path).collect();
         Initramfs {

@@ -3,6 +3,7 @@
 
 use crate::arch::Arch;
 use crate::backend::Backend;
+use crate::backend::Place;
 use crate::bench::Connector;
 use crate::bench::Driver;
 use crate::bench::LONG;
@@ -11,6 +12,7 @@ use crate::check::ingredients;
 use crate::cli::Try;
 use crate::guest::Kind;
 use crate::kernel::Kernel;
+use crate::link::Domain;
 use crate::machine::Machine;
 use crate::paths::cache;
 use crate::paths::outside;
@@ -34,13 +36,20 @@ pub fn run(options: &Try) -> Result<bool> {
     let ingredients = ingredients(Kernel::prepare(&options.common.kver)?, options.common.front)?;
     let driver = Driver::new(&ingredients)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
-    let backend = Backend::start(&mut machine, options.output.into())?;
+    let backend = Backend::start(&mut machine, Place::in_dom0(options.output.into()))?;
     let kind = match ingredients.kernel.arch {
         Arch::Arm64 => Kind::Arm64,
         Arch::Amd64 if options.pv => Kind::Pv,
         Arch::Amd64 => Kind::Pvh,
     };
-    let guest = boot_guest(&mut machine, &driver, kind, "guest", &[DISPLAY])?;
+    let guest = boot_guest(
+        &mut machine,
+        &driver,
+        kind,
+        "guest",
+        &[DISPLAY],
+        Domain::Zero,
+    )?;
     let ended = guest.run(&mut machine, &options.command, LONG)?;
     println!("{}{}", ended.stdout, ended.stderr);
     println!(

@@ -26,6 +26,7 @@ pub fn two_at_once(bench: &mut Bench<'_>) -> Result<()> {
         bench.guest.config.kind,
         OTHER,
         bench.setting.connectors,
+        bench.backend()?.place().domain,
     )?;
     let result = both_show(bench, &other);
     destroy(bench, &other)?;

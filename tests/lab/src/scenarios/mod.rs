@@ -3,6 +3,7 @@
 
 mod cards;
 mod clients;
+mod driver_domain;
 mod errors;
 mod faults;
 mod flips;
@@ -16,6 +17,7 @@ use crate::arch::Arch;
 use crate::backend::Output;
 use crate::bench::Bench;
 use crate::bench::Connector;
+use crate::bench::Home;
 use crate::bench::Setting;
 use crate::guest::Kind;
 use anyhow::Result;
@@ -117,21 +119,31 @@ const SECOND_FULL_HD: Connector = Connector {
 const TWO_HEADS: Setting = Setting {
     output: Output::Capture,
     connectors: &[XGA, SECOND_FULL_HD],
+    home: Home::Dom0,
 };
 /// A small head, captured, and a second one that is smaller yet: for whatever flips much.
 const SMALL: Setting = Setting {
     output: Output::CaptureAtOnce,
     connectors: &[HALF_XGA, SECOND_TINY],
+    home: Home::Dom0,
+};
+/// A small head whose backend is in a driver domain.
+const DRIVER_DOMAIN: Setting = Setting {
+    output: Output::CaptureAtOnce,
+    connectors: &[HALF_XGA],
+    home: Home::DriverDomain,
 };
 /// Dom0's display.
 const SCREEN: Setting = Setting {
     output: Output::Screen,
     connectors: &[XGA],
+    home: Home::Dom0,
 };
 /// Dom0's display at its largest.
 const LARGE_SCREEN: Setting = Setting {
     output: Output::Screen,
     connectors: &[FULL_HD],
+    home: Home::Dom0,
 };
 
 const fn check(
@@ -222,6 +234,17 @@ pub const SCENARIOS: &[Scenario] = &[
     check("module-without-backend", SMALL, module::without_backend),
     check("detached-while-flipping", SMALL, faults::detached),
     last("destroyed-while-flipping", SMALL, guests::destroyed),
+    check("driver-domain", DRIVER_DOMAIN, driver_domain::shows),
+    check(
+        "driver-domain-backend-killed",
+        DRIVER_DOMAIN,
+        faults::backend_killed,
+    ),
+    last(
+        "driver-domain-destroyed",
+        DRIVER_DOMAIN,
+        driver_domain::destroyed,
+    ),
     check(
         "screen-card-1024x768",
         SCREEN,
