@@ -24,7 +24,7 @@ help:
 	@echo 'ONLY=NAME         only the tests whose name is or contains NAME'
 	@echo 'FRONT=c           with the C frontend of the stock kernel, as a reference'
 	@echo 'KVER=RELEASE      for another Debian kernel'
-	@echo 'LAB_CACHE=DIR     where what is fetched and built is kept (about 12 GB)'
+	@echo 'LAB_CACHE=DIR     where what is fetched and built is kept (about 15 GB)'
 
 demo:
 	@$(LAB) demo $(common)

@@ -283,9 +283,14 @@ impl Device {
             },
         };
         let connectors = connector::read_all(store, frontend).await?;
+        // A driver domain may not read it.
         let name = store
             .read(&format!("/local/domain/{}/name", self.domid))
-            .await?;
+            .await
+            .unwrap_or_else(|error| {
+                log::info!("{self}: the guest goes by its number: {error:#}");
+                None
+            });
         let name = name
             .filter(|name| !name.is_empty())
             .unwrap_or_else(|| self.domid.to_string());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The Debian archive, as the toolchain root's apt sees it.
 
+use crate::arch::Arch;
 use crate::paths::cache;
 use crate::process::output;
 use crate::process::run_logged;
@@ -22,14 +23,37 @@ pub fn sources() -> Result<String> {
         .context("the cache has no sources.list: start the lab by tests/lab/enter")
 }
 
+/// An apt program for the packages of an architecture. The root's own apt knows its own only, and what it has installed; another one's has lists
+/// of its own and takes nothing for installed.
+fn apt(program: &str, arch: Arch) -> Command {
+    let mut command = Command::new(program);
+    if arch != Arch::Amd64 {
+        let name = arch.debian();
+        let lists = cache("apt").join(name).display().to_string();
+        for (option, value) in [
+            ("APT::Architecture", name),
+            ("APT::Architectures", name),
+            ("Acquire::Languages", "none"),
+            ("Dir::State::Lists", &lists),
+            ("Dir::State::Status", "/dev/null"),
+            ("Dir::Cache::PkgCache", ""),
+            ("Dir::Cache::SrcPkgCache", ""),
+        ] {
+            command.arg("-o").arg(format!("{option}={value}"));
+        }
+    }
+    command
+}
+
 /// Fetch the lists of what the archive has.
 ///
 /// # Errors
 ///
 /// When the mirror cannot be reached.
-pub fn update(step: &Step) -> Result<()> {
+pub fn update(arch: Arch, step: &Step) -> Result<()> {
+    std::fs::create_dir_all(cache("apt").join(arch.debian()).join("partial"))?;
     run_logged(
-        Command::new("apt-get").args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]),
+        apt("apt-get", arch).args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]),
         &cache("logs/apt-update.log"),
         step,
     )
@@ -46,8 +70,8 @@ pub fn update(step: &Step) -> Result<()> {
 /// # Errors
 ///
 /// When apt fails.
-pub fn versions(package: &str) -> Result<Vec<String>> {
-    let table = output(Command::new("apt-cache").args(["madison", package]))?;
+pub fn versions(package: &str, arch: Arch) -> Result<Vec<String>> {
+    let table = output(apt("apt-cache", arch).args(["madison", package]))?;
     Ok(table
         .lines()
         .filter_map(|line| Some(line.split('|').nth(1)?.trim().to_owned()))
@@ -59,13 +83,11 @@ pub fn versions(package: &str) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// When apt fails.
-pub fn names(prefix: &str) -> Result<Vec<String>> {
-    Ok(
-        output(Command::new("apt-cache").args(["pkgnames", prefix]))?
-            .lines()
-            .map(str::to_owned)
-            .collect(),
-    )
+pub fn names(prefix: &str, arch: Arch) -> Result<Vec<String>> {
+    Ok(output(apt("apt-cache", arch).args(["pkgnames", prefix]))?
+        .lines()
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Download packages at a version and unpack them into `dir`, without running their scripts.
@@ -73,11 +95,11 @@ pub fn names(prefix: &str) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// When one is not in the archive at that version (the error names the newest), or apt or dpkg fails.
-pub fn unpack(packages: &[&str], version: &str, dir: &Path, step: &Step) -> Result<()> {
+pub fn unpack(packages: &[&str], version: &str, arch: Arch, dir: &Path, step: &Step) -> Result<()> {
     let debs = dir.join("debs");
     std::fs::create_dir_all(&debs)?;
     for package in packages {
-        let present = versions(package)?;
+        let present = versions(package, arch)?;
         if !present.iter().any(|v| v == version) {
             let newest = present
                 .first()
@@ -89,7 +111,7 @@ pub fn unpack(packages: &[&str], version: &str, dir: &Path, step: &Step) -> Resu
         step.at(&format!("downloading {package}"));
         // Run as "_apt" it could not write here.
         run_logged(
-            Command::new("apt-get")
+            apt("apt-get", arch)
                 .args([
                     "-q",
                     "-o",

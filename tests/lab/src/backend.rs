@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The backend in Dom0.
+//! The backend, in Dom0 or in a driver domain.
 
 use crate::link::Domain;
 use crate::link::Ended;
@@ -13,6 +13,8 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -73,6 +75,36 @@ impl Output {
 /// Has the module in Dom0.
 pub const LOAD_MODULE: &str = "[ -d /sys/module/xen_zcopy ] || insmod /lab/bin/xen_zcopy.ko";
 
+/// Where a backend runs, and where it shows pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Dom0, or a driver domain.
+    pub domain: Domain,
+    /// Where the pictures go.
+    pub output: Output,
+}
+
+impl Place {
+    /// In Dom0.
+    pub fn in_dom0(output: Output) -> Self {
+        Self {
+            domain: Domain::Zero,
+            output,
+        }
+    }
+
+    /// The directory of its files, as it knows it: the share with the lab, which a driver domain does not have.
+    fn directory(self) -> &'static str {
+        match self.domain {
+            Domain::Zero => "/lab",
+            Domain::Guest(_) => "/run",
+        }
+    }
+}
+
+/// Has the drivers that user space needs to be a backend, in a domain that has just booted.
+const DRIVERS: &str = "modprobe -a xen-evtchn xen-gntdev";
+
 /// Time for anything that the backend does at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -85,7 +117,7 @@ const THREADS: &str = "for task in /proc/$(pidof xen-displ-backend)/task/*; do c
 /// A running backend.
 pub struct Backend {
     job: Job,
-    output: Output,
+    place: Place,
 }
 
 /// A line of the capture's log.
@@ -147,29 +179,31 @@ impl Backend {
     /// # Errors
     ///
     /// When it ends or does not get ready.
-    pub fn start(machine: &mut Machine, output: Output) -> Result<Self> {
-        let options = match output {
-            Output::Capture => "capture:/lab/capture".to_owned(),
-            Output::CaptureAtOnce => "capture:/lab/capture --refresh 0".to_owned(),
+    pub fn start(machine: &mut Machine, place: Place) -> Result<Self> {
+        let directory = place.directory();
+        let options = match place.output {
+            Output::Capture => format!("capture:{directory}/capture"),
+            Output::CaptureAtOnce => format!("capture:{directory}/capture --refresh 0"),
             Output::Copied(sink) => sink.option(machine)?,
             Output::InPlace(sink) => {
                 machine.dom0(LOAD_MODULE)?;
                 sink.option(machine)? + " --zero-copy"
             }
         };
-        let command =
-            format!("exec /lab/bin/xen-displ-backend --output {options} --stats /lab/backend.json");
-        let job = machine.link.spawn(Domain::Zero, &command)?;
+        let command = format!(
+            "{DRIVERS}; PATH=$PATH:/lab/bin; exec xen-displ-backend --output {options} --stats {directory}/backend.json"
+        );
+        let job = machine.link.spawn(place.domain, &command)?;
         machine
             .link
             .wait_output(job, "ready", PATIENCE)
             .context("the backend did not get ready")?;
-        Ok(Self { job, output })
+        Ok(Self { job, place })
     }
 
-    /// Where it shows pictures.
-    pub fn output(&self) -> Output {
-        self.output
+    /// Where it runs, and where it shows pictures.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// All that it has said.
@@ -262,11 +296,62 @@ impl Backend {
         guest: &str,
         unique_id: &str,
     ) -> Result<(Picture, PathBuf)> {
-        let file = machine
-            .share()
-            .join(format!("capture/{guest}-{unique_id}-now.png"));
-        self.ask_for(machine, &file)?;
+        let name = format!("{unique_id}-now.png");
+        let file = machine.share().join(format!("capture/{guest}-{name}"));
+        match self.place.domain {
+            Domain::Zero => self.ask_for(machine, &file)?,
+            domain => {
+                let there = self.captured(machine, guest, &name)?;
+                let link = &mut machine.link;
+                link.run_ok(domain, &format!("rm -f {there}"), PATIENCE)?;
+                link.signal(self.job, 10)?;
+                let wait = format!("until [ -e {there} ]; do sleep 0.1; done; base64 {there}");
+                let text = link.run_ok(domain, &wait, PATIENCE)?;
+                let text: String = text.split_whitespace().collect();
+                std::fs::write(&file, BASE64_STANDARD.decode(text)?)?;
+            }
+        }
         Ok((Picture::read(&file)?, file))
+    }
+
+    /// All that the capture's log has of a guest's connector.
+    ///
+    /// # Errors
+    ///
+    /// When there is no log, or a line of it is unreadable.
+    pub fn records(
+        &self,
+        machine: &mut Machine,
+        guest: &str,
+        unique_id: &str,
+    ) -> Result<Vec<Record>> {
+        let name = format!("{unique_id}.jsonl");
+        let (text, file) = match self.place.domain {
+            Domain::Zero => {
+                let file = machine.share().join(format!("capture/{guest}-{name}"));
+                let text = std::fs::read_to_string(&file).with_context(|| outside(&file))?;
+                (text, outside(&file))
+            }
+            domain => {
+                let file = self.captured(machine, guest, &name)?;
+                let cat = format!("cat {file}");
+                (machine.link.run_ok(domain, &cat, PATIENCE)?, file)
+            }
+        };
+        // The last line may be half written yet.
+        let written = text.rfind('\n').and_then(|end| text.get(..end));
+        written
+            .unwrap_or("")
+            .lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("{file}: {line}")))
+            .collect()
+    }
+
+    /// Where a driver domain has a file of the capture. It may not read other guests' names, so they go by their numbers.
+    fn captured(&self, machine: &mut Machine, guest: &str, name: &str) -> Result<String> {
+        let id = machine.dom0(&format!("xl domid {guest}"))?;
+        let directory = self.place.directory();
+        Ok(format!("{directory}/capture/{}-{name}", id.trim()))
     }
 
     /// Make it write a file.
@@ -293,25 +378,4 @@ impl Backend {
         }
         Ok(())
     }
-}
-
-/// All that the capture's log has of a guest's connector.
-///
-/// # Errors
-///
-/// When there is no log, or a line of it is unreadable.
-pub fn records(machine: &Machine, guest: &str, unique_id: &str) -> Result<Vec<Record>> {
-    let file = machine
-        .share()
-        .join(format!("capture/{guest}-{unique_id}.jsonl"));
-    let text = std::fs::read_to_string(&file).with_context(|| outside(&file))?;
-    // The last line may be half written yet.
-    let written = text.rfind('\n').and_then(|end| text.get(..end));
-    written
-        .unwrap_or("")
-        .lines()
-        .map(|line| {
-            serde_json::from_str(line).with_context(|| format!("{}: {line}", outside(&file)))
-        })
-        .collect()
 }

@@ -11,6 +11,7 @@ use crate::progress::Step;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -31,6 +32,7 @@ pub fn modules_are_refused(kernel: &Kernel) -> Result<()> {
     let needs = kernel.needs_of(&modules)?;
     Initramfs {
         init: "bare",
+        busybox: Path::new("/bin/busybox"),
         modules: &needs.iter().map(String::as_str).collect::<Vec<_>>(),
         scripts: &[],
         files: &modules.iter().map(PathBuf::as_path).collect::<Vec<_>>(),

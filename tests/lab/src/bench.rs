@@ -4,6 +4,7 @@
 use crate::backend::Backend;
 use crate::backend::LOAD_MODULE;
 use crate::backend::Output;
+use crate::backend::Record;
 use crate::guest::Config;
 use crate::guest::Guest;
 use crate::guest::Kind;
@@ -63,6 +64,17 @@ pub struct Setting {
     pub connectors: &'static [Connector],
     /// Whether the backend is to allocate the guest's display buffers.
     pub be_alloc: bool,
+    /// Where the backend runs.
+    pub home: Home,
+}
+
+/// Where a setting's backend runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Home {
+    /// Dom0.
+    Dom0,
+    /// A guest that has nothing else to do.
+    DriverDomain,
 }
 
 impl Setting {
@@ -285,6 +297,16 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// All that the backend's capture has recorded of a guest's connector.
+    ///
+    /// # Errors
+    ///
+    /// When no backend runs, or it has recorded nothing.
+    pub fn records(&mut self, guest: &str, connector: Connector) -> Result<Vec<Record>> {
+        let backend = self.backend.as_ref().context("no backend runs")?;
+        backend.records(self.machine, guest, connector.unique_id)
+    }
+
     /// A connector's picture as the backend sees it, or, for Dom0's display, as its viewer sees it.
     ///
     /// # Errors
@@ -292,7 +314,7 @@ impl Bench<'_> {
     /// When there is none.
     pub fn picture(&mut self, guest: &str, connector: Connector) -> Result<Picture> {
         let backend = self.backend.as_ref().context("no backend runs")?;
-        match backend.output().display() {
+        match backend.place().output.display() {
             None => Ok(backend.picture(self.machine, guest, connector.unique_id)?.0),
             Some(display) => {
                 let file = self.out.join("screen.png");
@@ -377,7 +399,7 @@ pub fn lines_of(said: &str, kind: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Boot a guest for a setting and load its driver.
+/// Boot a guest with a display that a backend serves, and load its driver.
 ///
 /// # Errors
 ///
@@ -388,6 +410,7 @@ pub fn boot_guest(
     kind: Kind,
     name: &str,
     setting: Setting,
+    backend: Domain,
 ) -> Result<Guest> {
     if setting.be_alloc {
         machine.dom0(LOAD_MODULE)?;
@@ -399,6 +422,7 @@ pub fn boot_guest(
             kind,
             name: name.to_owned(),
             connectors: connectors.collect(),
+            backend,
             be_alloc: setting.be_alloc,
             // Xen takes seconds to give and take back every half GiB on an emulated processor.
             memory: 384,

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The tests: host, gates, and scenarios.
 
+use crate::arch::Arch;
 use crate::backend::Backend;
+use crate::backend::Place;
 use crate::bare;
 use crate::bench::Bench;
 use crate::bench::Driver;
+use crate::bench::Home;
 use crate::bench::Setting;
 use crate::bench::boot_guest;
 use crate::cli;
 use crate::cli::Front;
 use crate::gates;
+use crate::guest::Config;
 use crate::guest::Guest;
 use crate::guest::Kind;
 use crate::health;
@@ -17,6 +21,7 @@ use crate::health::Accounts;
 use crate::health::Mark;
 use crate::image;
 use crate::kernel::Kernel;
+use crate::link::Domain;
 use crate::machine::Ingredients;
 use crate::machine::Machine;
 use crate::paths::cache;
@@ -48,6 +53,7 @@ use std::time::Instant;
 struct Selection {
     only: Option<String>,
     full: bool,
+    front: Front,
 }
 
 impl Selection {
@@ -56,8 +62,11 @@ impl Selection {
     }
 
     fn wants_scenario(&self, scenario: &Scenario, kind: Kind) -> bool {
-        let in_tier = self.full || self.only.is_some() || scenario.tier == Tier::Check;
-        in_tier && self.wants(&full_name(scenario, kind))
+        let Some(tier) = scenario.tier(kind) else {
+            return false;
+        };
+        let in_tier = self.full || self.only.is_some() || tier == Tier::Check;
+        kind.arch().has(self.front) && in_tier && self.wants(&full_name(scenario, kind))
     }
 }
 
@@ -113,6 +122,7 @@ pub fn run(options: &cli::Check) -> Result<bool> {
     let selection = Selection {
         only,
         full: options.full,
+        front: options.common.front,
     };
     let wants = |name: &str| {
         if exact {
@@ -130,17 +140,37 @@ pub fn run(options: &cli::Check) -> Result<bool> {
     let wanted = |scenario: &Scenario, kind| {
         selection.wants_scenario(scenario, kind) && wants(&full_name(scenario, kind))
     };
+    let out = repo("out/check");
     let any_scenario = SCENARIOS
         .iter()
         .any(|scenario| KINDS.iter().any(|kind| wanted(scenario, *kind)));
-    if KERNEL_TESTS.iter().any(|(name, _)| wants(name)) || any_scenario {
-        let kernel = Kernel::prepare(&options.common.kver)?;
-        for (name, test) in KERNEL_TESTS.iter().filter(|(name, _)| wants(name)) {
+    if any_scenario && out.exists() {
+        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
+    }
+    for arch in Arch::ALL {
+        // The kernel tests are the same everywhere, and one of them boots a PC.
+        let kernel_tests: Vec<&KernelTest> = match arch {
+            Arch::Amd64 => KERNEL_TESTS.iter().filter(|test| wants(test.0)).collect(),
+            Arch::Arm64 => Vec::new(),
+        };
+        let parts: Vec<(Kind, &Scenario)> = KINDS
+            .into_iter()
+            .filter(|kind| kind.arch() == arch)
+            .flat_map(|kind| SCENARIOS.iter().map(move |scenario| (kind, scenario)))
+            .filter(|(kind, scenario)| wanted(scenario, *kind))
+            .collect();
+        if kernel_tests.is_empty() && parts.is_empty() {
+            continue;
+        }
+        let kernel = Kernel::prepare(&arch.release(&options.common.kver))?;
+        for (name, test) in kernel_tests {
             report.test(name, || test(&kernel));
         }
-        if any_scenario {
-            scenarios(kernel, options.common.front, &wanted, &mut report)?;
+        if parts.is_empty() {
+            continue;
         }
+        let ingredients = ingredients(kernel, options.common.front)?;
+        scenarios(&ingredients, &parts, &out, &mut report)?;
     }
     Ok(report.finish())
 }
@@ -151,7 +181,9 @@ pub fn names() -> Vec<String> {
     let kernel = KERNEL_TESTS.iter().map(|(name, _)| (*name).to_owned());
     let scenarios = SCENARIOS
         .iter()
-        .flat_map(|scenario| KINDS.map(|kind| full_name(scenario, kind)));
+        .flat_map(|scenario| KINDS.map(|kind| (scenario, kind)))
+        .filter(|(scenario, kind)| scenario.tier(*kind).is_some())
+        .map(|(scenario, kind)| full_name(scenario, kind));
     host.chain(kernel).chain(scenarios).collect()
 }
 
@@ -234,46 +266,58 @@ fn fuzz() -> Result<()> {
 pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
     let built = kernel.build_modules(false)?;
     let zcopy = built.first().context("no module was built")?.clone();
-    let dom0_modules = vec![zcopy, vkms::module(&kernel)?];
+    let mut dom0_modules = vec![zcopy];
+    if kernel.arch == Arch::Amd64 {
+        // No scenario on arm64 shows anything with it.
+        dom0_modules.push(vkms::module(&kernel)?);
+    }
     let modules = match front {
         Front::Rust => built,
         Front::C => Vec::new(),
     };
-    programs::build()?;
+    programs::build(kernel.arch)?;
     Ok(Ingredients {
+        roots: image::roots(kernel.arch)?,
         kernel,
-        dom0_root: image::root("dom0", image::DOM0_PACKAGES)?,
-        guest_root: image::root("guest", image::GUEST_PACKAGES)?,
         modules,
         dom0_modules,
     })
 }
 
+/// Have all that machines and guests are booted from.
+///
+/// # Errors
+///
+/// When something cannot be fetched or built.
+pub fn prepare(options: &cli::Common) -> Result<()> {
+    for arch in Arch::ALL.into_iter().filter(|arch| arch.has(options.front)) {
+        ingredients(
+            Kernel::prepare(&arch.release(&options.kver))?,
+            options.front,
+        )?;
+    }
+    Ok(())
+}
+
+/// Play scenarios of one architecture.
 fn scenarios(
-    kernel: Kernel,
-    front: Front,
-    wanted: &dyn Fn(&Scenario, Kind) -> bool,
+    ingredients: &Ingredients,
+    parts: &[(Kind, &Scenario)],
+    out: &Path,
     report: &mut Report,
 ) -> Result<()> {
-    let ingredients = ingredients(kernel, front)?;
-    let out = repo("out/check");
-    if out.exists() {
-        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
-    }
-    let driver = Driver::new(&ingredients)?;
+    let driver = Driver::new(ingredients)?;
     let mut stage = Stage {
-        ingredients: &ingredients,
+        ingredients,
         driver: &driver,
         machine: None,
         cast: None,
-        out,
+        out: out.to_owned(),
     };
-    for kind in KINDS {
-        for scenario in SCENARIOS.iter().filter(|scenario| wanted(scenario, kind)) {
-            let start = Instant::now();
-            let outcome = stage.play(scenario, kind);
-            report.tell(&full_name(scenario, kind), outcome, start.elapsed());
-        }
+    for (kind, scenario) in parts {
+        let start = Instant::now();
+        let outcome = stage.play(scenario, *kind);
+        report.tell(&full_name(scenario, *kind), outcome, start.elapsed());
     }
     Ok(())
 }
@@ -282,6 +326,8 @@ fn scenarios(
 struct Cast {
     guest: Guest,
     backend: Option<Backend>,
+    /// Where the backend runs, if not in Dom0.
+    driver_domain: Option<Guest>,
     setting: Setting,
     accounts: Accounts,
 }
@@ -306,6 +352,10 @@ impl Stage<'_> {
         };
         let console = cast.guest.console(machine);
         let marks = (Mark::end_of(machine.serial()), Mark::end_of(&console));
+        let of_driver = cast.driver_domain.as_ref().map(|domain| {
+            let console = domain.console(machine);
+            (Mark::end_of(&console), console)
+        });
         let mut bench = Bench {
             machine,
             guest: &cast.guest,
@@ -323,9 +373,10 @@ impl Stage<'_> {
                 .settle(machine, &cast.guest, &out)
                 .map(|accounts| cast.accounts = accounts);
         }
-        let domu = marks.1.since(&console);
         let said = cast.backend.as_ref().map(|backend| backend.said(machine));
-        let complaint = keep_logs(&out, serial, domu, said);
+        let domu = marks.1.since(&console);
+        let of_driver = of_driver.map(|(mark, console)| mark.since(&console));
+        let complaint = keep_logs(&out, serial, domu, of_driver, said);
         let outcome = outcome
             .and(complaint)
             .map_err(|error| with_place(error, &out));
@@ -373,14 +424,20 @@ impl Stage<'_> {
         }
         if let (Some(cast), Some(machine)) = (cast, machine) {
             // A guest that a scenario destroyed is not there any more.
-            let guest = machine.dom0(&format!(
-                "xl destroy {} 2>/dev/null || ! xl domname {} 2>/dev/null",
-                cast.guest.id, cast.guest.id
-            ));
+            let destroy = |machine: &mut Machine, guest: &Guest| {
+                let id = guest.id;
+                machine.dom0(&format!(
+                    "xl destroy {id} 2>/dev/null || ! xl domname {id} 2>/dev/null"
+                ))
+            };
+            let guest = destroy(machine, &cast.guest);
             let backend = cast
                 .backend
                 .map_or(Ok(()), |backend| backend.stop(machine).map(|_| ()));
-            if guest.is_err() || backend.is_err() {
+            let driver_domain = cast
+                .driver_domain
+                .map_or(Ok(String::new()), |domain| destroy(machine, &domain));
+            if guest.is_err() || backend.is_err() || driver_domain.is_err() {
                 self.machine = None;
             }
         }
@@ -396,23 +453,42 @@ fn cast(
     out: &Path,
 ) -> Result<Cast> {
     let serial = Mark::end_of(machine.serial());
-    let backend = Backend::start(machine, setting.output)?;
+    let driver_domain = match setting.home {
+        Home::Dom0 => None,
+        Home::DriverDomain => Some(Guest::boot(machine, Config::driver_domain())?),
+    };
+    let place = Place {
+        domain: driver_domain.as_ref().map_or(Domain::Zero, Guest::domain),
+        output: setting.output,
+    };
+    let backend = Backend::start(machine, place)?;
     let name = format!("{kind}-guest");
-    let booted = boot_guest(machine, driver, kind, &name, setting).and_then(|guest| {
-        let accounts = Accounts::count(machine, &guest, setting.frame())?;
-        Ok((guest, accounts))
-    });
+    let booted =
+        boot_guest(machine, driver, kind, &name, setting, place.domain).and_then(|guest| {
+            let accounts = Accounts::count(machine, &guest, setting.frame())?;
+            Ok((guest, accounts))
+        });
+    let of_driver = driver_domain
+        .as_ref()
+        .map(|domain| Mark::default().since(&domain.console(machine)));
     let console = machine.share().join(format!("console/guest-{name}.log"));
     let domu = Mark::default().since(&console);
     let boot = out.join("boot");
     std::fs::create_dir_all(&boot)?;
     let said = backend.said(machine);
-    let complaint = keep_logs(&boot, serial.since(machine.serial()), domu, Some(said));
+    let complaint = keep_logs(
+        &boot,
+        serial.since(machine.serial()),
+        domu,
+        of_driver,
+        Some(said),
+    );
     let (guest, accounts) = booted?;
     complaint.context("while the guest booted")?;
     Ok(Cast {
         guest,
         backend: Some(backend),
+        driver_domain,
         setting,
         accounts,
     })
@@ -423,17 +499,17 @@ fn keep_logs(
     out: &Path,
     serial: Result<String>,
     domu: Result<String>,
+    driver_domain: Option<Result<String>>,
     backend: Option<Result<String>>,
 ) -> Result<()> {
     let serial = serial?;
+    let of_one = |said: Option<Result<String>>| said.and_then(Result::ok).unwrap_or_default();
     let logs = [
         ("xen.log", health::of_xen(&serial)),
         ("dom0.log", health::of_dom0(&serial)),
         ("domu.log", domu.unwrap_or_default()),
-        (
-            "backend.log",
-            backend.and_then(Result::ok).unwrap_or_default(),
-        ),
+        ("driver-domain.log", of_one(driver_domain)),
+        ("backend.log", of_one(backend)),
     ];
     let mut found = None;
     for (name, text) in &logs {

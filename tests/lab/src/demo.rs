@@ -3,9 +3,11 @@
 
 use crate::backend::Backend;
 use crate::backend::Output;
+use crate::backend::Place;
 use crate::backend::Sink;
 use crate::bench::Connector;
 use crate::bench::Driver;
+use crate::bench::Home;
 use crate::bench::LONG;
 use crate::bench::SHORT;
 use crate::bench::Setting;
@@ -53,15 +55,17 @@ pub fn run(options: &Common) -> Result<()> {
     let out = repo("out/demo");
     std::fs::create_dir_all(&out)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
-    let backend = Backend::start(&mut machine, Output::Copied(Sink::VIRTIO))?;
+    let place = Place::in_dom0(Output::Copied(Sink::VIRTIO));
+    let backend = Backend::start(&mut machine, place)?;
     let kind = Kind::Pvh;
     let setting = Setting {
-        output: backend.output(),
+        output: place.output,
         connectors: &[DISPLAY],
         be_alloc: false,
+        home: Home::Dom0,
     };
     let step = Step::new("booting a guest");
-    let guest = boot_guest(&mut machine, &driver, kind, "guest", setting)?;
+    let guest = boot_guest(&mut machine, &driver, kind, "guest", setting, place.domain)?;
     drop(step);
 
     let mut table = Table::new();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Guests.
 
+use crate::arch::Arch;
 use crate::kernel::VMLINUX_IN_DOM0;
 use crate::link::Domain;
 use crate::link::Ended;
@@ -26,13 +27,34 @@ pub enum Kind {
     Pv,
     /// Hardware-assisted paging, no emulated devices.
     Pvh,
+    /// The one kind that there is on arm64. It is as PVH, and so is Dom0 there.
+    Arm64,
 }
+
+impl Kind {
+    /// What its machine is.
+    pub fn arch(self) -> Arch {
+        match self {
+            Self::Pv | Self::Pvh => Arch::Amd64,
+            Self::Arm64 => Arch::Arm64,
+        }
+    }
+
+    /// Whether user space can map pages of other domains in it: their frames have addresses of its own.
+    pub fn is_translated(self) -> bool {
+        self != Self::Pv
+    }
+}
+
+/// The name of the guest that is a driver domain.
+const DRIVER_DOMAIN: &str = "driver-domain";
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Pv => "pv",
             Self::Pvh => "pvh",
+            Self::Arm64 => "arm64",
         })
     }
 }
@@ -46,10 +68,26 @@ pub struct Config {
     pub name: String,
     /// The connectors: unique id and resolution, as in `xl.cfg(5)`: "Virtual-1:1024x768".
     pub connectors: Vec<String>,
+    /// Where the backend of those runs. Only one guest at a time is a driver domain.
+    pub backend: Domain,
     /// Whether its backend is to allocate its display buffers.
     pub be_alloc: bool,
     /// Memory in MiB.
     pub memory: u32,
+}
+
+impl Config {
+    /// Of a driver domain: a guest in which the backend runs.
+    pub fn driver_domain() -> Self {
+        Self {
+            kind: Kind::Pvh,
+            name: DRIVER_DOMAIN.to_owned(),
+            connectors: Vec::new(),
+            backend: Domain::Zero,
+            be_alloc: false,
+            memory: 384,
+        }
+    }
 }
 
 /// A guest on which the agent answers.
@@ -201,28 +239,34 @@ fn xl_cfg(config: &Config) -> String {
         kind,
         name,
         connectors,
+        backend,
         be_alloc,
         memory,
     } = config;
     let for_kind = match kind {
+        Kind::Pv => "type = \"pv\"\n",
         // Xen cannot emulate RDTSCP on an emulated SVM. And QEMU's first processor must not run a PVH guest: whenever another processor
         // restores x87 state, its thread reads, changes and writes back the first one's "hflags2" without a lock (for IGNNE), and the
         // bit there that says that nested paging is on gets lost, or comes back. Xen then sees a triple fault.
-        Kind::Pvh => "tsc_mode = \"native\"\ncpus = \"1\"\n",
-        Kind::Pv => "",
+        Kind::Pvh => "type = \"pvh\"\ntsc_mode = \"native\"\ncpus = \"1\"\n",
+        Kind::Arm64 => "type = \"pvh\"\n",
+    };
+    let backend = match backend {
+        Domain::Zero => "0",
+        Domain::Guest(_) => DRIVER_DOMAIN,
     };
     let vdispl = if connectors.is_empty() {
         String::new()
     } else {
         format!(
-            "vdispl = [ 'backend=0,be-alloc={},connectors={}' ]\n",
+            "vdispl = [ 'backend={backend},be-alloc={},connectors={}' ]\n",
             u32::from(*be_alloc),
             connectors.join(";")
         )
     };
+    let driver_domain = u8::from(name == DRIVER_DOMAIN);
     format!(
         "name = \"{name}\"\n\
-         type = \"{kind}\"\n\
          {for_kind}\
          memory = {memory}\n\
          vcpus = 1\n\
@@ -231,6 +275,7 @@ fn xl_cfg(config: &Config) -> String {
          extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
          disk = [ 'phy:/dev/vdc,xvda,r', 'phy:/dev/vdb,xvdb,r' ]\n\
          {vdispl}\
+         driver_domain = {driver_domain}\n\
          on_poweroff = \"destroy\"\n\
          on_reboot = \"destroy\"\n\
          on_crash = \"destroy\"\n"

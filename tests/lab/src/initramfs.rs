@@ -17,6 +17,8 @@ use std::process::Stdio;
 pub struct Initramfs<'a> {
     /// The script of `tests/lab/boot` that is the first process.
     pub init: &'a str,
+    /// Its shell, which needs no libraries.
+    pub busybox: &'a Path,
     /// Modules that it loads, with what they need, in the order in `/order`.
     pub modules: &'a [&'a str],
     /// Scripts of `tests/lab/boot` for `/payload`.
@@ -40,7 +42,7 @@ impl Initramfs<'_> {
             std::fs::create_dir_all(tree.join(dir))?;
         }
         let boot = repo("tests/lab/boot");
-        std::fs::copy("/bin/busybox", tree.join("bin/busybox"))?;
+        std::fs::copy(self.busybox, tree.join("bin/busybox"))?;
         std::fs::copy(boot.join(self.init), tree.join("init"))?;
         for script in self.scripts {
             std::fs::copy(boot.join(script), tree.join("payload").join(script))?;
@@ -49,7 +51,7 @@ impl Initramfs<'_> {
             let name = file.file_name().context("a file without a name")?;
             // What is not there need not be loaded: debug information is most of a module.
             output(
-                Command::new("strip")
+                Command::new(format!("{}strip", kernel.arch.tools()))
                     .arg("--strip-debug")
                     .arg("-o")
                     .arg(tree.join("payload").join(name))

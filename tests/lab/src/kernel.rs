@@ -2,6 +2,7 @@
 //! The stock Debian kernel: its packages, a tree to build Rust modules against it, and its modules for the machines.
 
 use crate::apt;
+use crate::arch::Arch;
 use crate::cache::Key;
 use crate::cache::entry;
 use crate::image::ext4;
@@ -39,13 +40,12 @@ const VMLINUX: &str = "vmlinux";
 /// Where Dom0 has the kernel's image.
 pub const VMLINUX_IN_DOM0: &str = "/usr/lib/modules/vmlinux";
 
-/// The compiler of Debian's kernels.
-const CC: &str = "x86_64-linux-gnu-gcc-14";
-
 /// A kernel ready for use.
 pub struct Kernel {
     /// For example "7.3.4+deb13-amd64".
     pub release: String,
+    /// What it runs on.
+    pub arch: Arch,
     dir: PathBuf,
 }
 
@@ -69,9 +69,13 @@ impl Kernel {
             .with(pinned_version(release).unwrap_or_default())
             .with(apt::sources()?)
             .with(output(Command::new("rustc").arg("-vV"))?);
-        let dir = entry("kernel", &key, |dir| fetch_and_prepare(release, dir))?;
+        let arch = Arch::of_release(release);
+        let dir = entry(&arch.name_of("kernel"), &key, |dir| {
+            fetch_and_prepare(release, dir)
+        })?;
         Ok(Self {
             release: release.to_owned(),
+            arch,
             dir,
         })
     }
@@ -107,11 +111,9 @@ impl Kernel {
     pub fn external_make(&self, source: &Path) -> Command {
         let mut make = Command::new("make");
         make.arg("-C").arg(self.tree());
-        make.args([
-            format!("KERNELRELEASE={}", self.release),
-            format!("CC={CC}"),
-            format!("M={}", source.display()),
-        ]);
+        make.args(self.arch.kernel_make());
+        make.arg(format!("KERNELRELEASE={}", self.release));
+        make.arg(format!("M={}", source.display()));
         make.arg(format!(
             "-j{}",
             std::thread::available_parallelism().map_or(1, usize::from)
@@ -228,9 +230,7 @@ impl Kernel {
     fn check_version_magic(&self, module: &Path) -> Result<()> {
         let magic =
             |path: &Path| output(Command::new("modinfo").args(["-F", "vermagic"]).arg(path));
-        let stock = self
-            .modules()
-            .join("kernel/drivers/gpu/drm/xen/drm_xen_front.ko.xz");
+        let stock = self.modules().join("kernel/drivers/gpu/drm/drm.ko.xz");
         let (ours, stock) = (magic(module)?, magic(&stock)?);
         ensure!(
             ours == stock,
@@ -310,9 +310,10 @@ impl Kernel {
 /// Fill a directory with `modules/`, `modules.img` and `tree/`.
 fn fetch_and_prepare(release: &str, dir: &Path) -> Result<()> {
     let step = Step::new(format!("fetching the kernel {release}"));
-    apt::update(&step)?;
+    let arch = Arch::of_release(release);
+    apt::update(arch, &step)?;
     let binary = format!("linux-binary-{release}");
-    let newest = apt::versions(&binary)?
+    let newest = apt::versions(&binary, arch)?
         .into_iter()
         .next()
         .with_context(|| gone(release))?;
@@ -326,12 +327,12 @@ fn fetch_and_prepare(release: &str, dir: &Path) -> Result<()> {
         &format!("linux-headers-{release}"),
         &source,
     ];
-    apt::unpack(&names.map(String::as_str), &version, &packages, &step)?;
+    apt::unpack(&names.map(String::as_str), &version, arch, &packages, &step)?;
 
     step.at("its modules");
     let modules = packages.join("usr/lib/modules").join(release);
-    let compressed = packages.join("vmlinuz");
-    std::fs::rename(modules.join("vmlinuz"), &compressed)
+    let packaged = packages.join("vmlinuz");
+    std::fs::rename(modules.join("vmlinuz"), &packaged)
         .context("the kernel package has no vmlinuz")?;
     output(
         Command::new("depmod")
@@ -349,19 +350,30 @@ fn fetch_and_prepare(release: &str, dir: &Path) -> Result<()> {
     step.at("unpacking the image");
     // With the modules: Dom0, which makes the guests, reads it faster from a disk than from the share.
     let image = dir.join("modules").join(VMLINUX);
-    Command::new(dir.join("tree/scripts/extract-vmlinux"))
+    match arch {
+        Arch::Amd64 => unpack_image(&dir.join("tree"), &packaged, &image)
+            .with_context(|| format!("the image of {release}"))?,
+        // It is not compressed.
+        Arch::Arm64 => std::fs::rename(packaged, image)?,
+    }
+    ext4(&dir.join("modules"), &dir.join("modules.img"))?;
+    std::fs::remove_dir_all(packages)?;
+    Ok(())
+}
+
+/// Unpack a compressed image with the kernel's own script.
+fn unpack_image(tree: &Path, compressed: &Path, image: &Path) -> Result<()> {
+    Command::new(tree.join("scripts/extract-vmlinux"))
         .arg(compressed)
-        .stdout(File::create(&image)?)
+        .stdout(File::create(image)?)
         .stderr(File::create(cache("logs/vmlinux.log"))?)
         .status()?;
     // The script's status says nothing.
     ensure!(
         image.metadata()?.len() > 0,
-        "the image of {release} could not be unpacked: see {}",
+        "it could not be unpacked: see {}",
         outside(&cache("logs/vmlinux.log"))
     );
-    ext4(&dir.join("modules"), &dir.join("modules.img"))?;
-    std::fs::remove_dir_all(packages)?;
     Ok(())
 }
 
@@ -373,6 +385,7 @@ fn prepare_tree(
     dir: &Path,
     step: &Step,
 ) -> Result<()> {
+    let arch = Arch::of_release(release);
     let tree = dir.join("tree");
     std::fs::create_dir(&tree)?;
     step.at("unpacking the source");
@@ -392,11 +405,10 @@ fn prepare_tree(
     let log = cache("logs/kernel-tree.log");
     let make = |target: &str| {
         let mut make = Command::new("make");
-        make.arg("-C").arg(&tree).args([
-            &format!("KERNELRELEASE={release}"),
-            &format!("CC={CC}"),
-            target,
-        ]);
+        make.arg("-C")
+            .arg(&tree)
+            .args([&format!("KERNELRELEASE={release}"), target]);
+        make.args(arch.kernel_make());
         make.arg(format!(
             "-j{}",
             std::thread::available_parallelism().map_or(1, usize::from)
@@ -404,7 +416,8 @@ fn prepare_tree(
         make
     };
     run_logged(&mut make("olddefconfig"), &log, step)?;
-    if std::fs::read(&config)? != std::fs::read(tree.join(".config"))? {
+    let of_debian = without_options(&std::fs::read_to_string(&config)?, not_configured(arch));
+    if of_debian != std::fs::read_to_string(tree.join(".config"))? {
         let change = Command::new("diff")
             .arg(&config)
             .arg(tree.join(".config"))
@@ -419,9 +432,29 @@ fn prepare_tree(
     Ok(())
 }
 
+/// What Debian's configuration has set and ours need not: on arm64 the vDSO of 32-bit programs, which wants a compiler for those, and which no module
+/// knows of.
+fn not_configured(arch: Arch) -> &'static [&'static str] {
+    match arch {
+        Arch::Amd64 => &[],
+        Arch::Arm64 => &["CONFIG_COMPAT_VDSO", "CONFIG_THUMB2_COMPAT_VDSO"],
+    }
+}
+
+/// A configuration without the lines that set some options.
+fn without_options(config: &str, options: &[&str]) -> String {
+    config
+        .split_inclusive('\n')
+        .filter(|line| {
+            line.split_once('=')
+                .is_none_or(|(option, _)| !options.contains(&option))
+        })
+        .collect()
+}
+
 /// The package version that is meant by a release; the archive's newest if it is not the default one.
 fn pinned_version(release: &str) -> Option<&'static str> {
-    (release == DEFAULT_RELEASE).then_some(DEFAULT_VERSION)
+    (Arch::Amd64.release(release) == DEFAULT_RELEASE).then_some(DEFAULT_VERSION)
 }
 
 /// The two numbers that a release begins with.
@@ -432,7 +465,7 @@ fn series(release: &str) -> Option<(u32, u32)> {
 
 /// The sentence for a kernel that the archive does not have.
 fn gone(release: &str) -> String {
-    let present: Vec<String> = apt::names("linux-binary-")
+    let present: Vec<String> = apt::names("linux-binary-", Arch::of_release(release))
         .unwrap_or_default()
         .into_iter()
         .filter_map(|name| Some(name.strip_prefix("linux-binary-")?.to_owned()))

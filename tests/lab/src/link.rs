@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WAIT_SLICE: Duration = Duration::from_millis(1500);
 
 /// A domain with an agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Domain {
     /// Dom0.
     Zero,

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Xen and Dom0, booted and ready for guests.
 
+use crate::arch::Arch;
+use crate::image::Roots;
 use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
 use crate::link::Domain;
 use crate::link::Link;
 use crate::paths::outside;
-use crate::paths::program;
 use crate::paths::repo;
 use crate::process::last_lines;
+use crate::programs::program;
 use crate::progress::Step;
 use crate::qemu::Display;
 use crate::qemu::Parts;
@@ -25,13 +27,24 @@ use std::time::Instant;
 /// Enough for a slow and busy computer; a boot takes about 10 s.
 const BOOT_TIME: Duration = Duration::from_secs(240);
 
-/// Xen's command line. QEMU's emulation of SVM loses vector registers of a PVH guest where Xen switches them lazily: one
-/// program in thirty crashes or hangs there. Switched eagerly, none has.
-const XEN_OPTIONS: &str = "console=com1 com1=115200,8n1 dom0_mem=1536M,max:1536M dom0_max_vcpus=1 spec-ctrl=eager-fpu \
-     loglvl=info guest_loglvl=warning";
+/// Xen's command line.
+fn xen_options(arch: Arch) -> String {
+    let of_arch = match arch {
+        // QEMU's emulation of SVM loses vector registers of a PVH guest where Xen switches them lazily: one program in thirty crashes or hangs
+        // there. Switched eagerly, none has.
+        Arch::Amd64 => "console=com1 com1=115200,8n1 spec-ctrl=eager-fpu",
+        Arch::Arm64 => "console=dtuart",
+    };
+    format!("{of_arch} dom0_mem=1536M,max:1536M dom0_max_vcpus=1 loglvl=info guest_loglvl=warning")
+}
 
 /// Drivers that Dom0's initramfs loads.
-const DOM0_MODULES: &[&str] = &["virtio_blk", "ext4", "overlay"];
+fn dom0_modules(arch: Arch) -> &'static [&'static str] {
+    match arch {
+        Arch::Amd64 => &["virtio_blk", "ext4", "overlay"],
+        Arch::Arm64 => &["virtio_mmio", "virtio_blk", "ext4", "overlay"],
+    }
+}
 
 /// Drivers that a guest's initramfs loads.
 const GUEST_MODULES: &[&str] = &["xen-blkfront", "ext4", "overlay"];
@@ -40,10 +53,8 @@ const GUEST_MODULES: &[&str] = &["xen-blkfront", "ext4", "overlay"];
 pub struct Ingredients {
     /// The kernel of Dom0 and of guests.
     pub kernel: Kernel,
-    /// Directory with `root.img` and `xen`.
-    pub dom0_root: PathBuf,
-    /// Directory with `root.img`.
-    pub guest_root: PathBuf,
+    /// Dom0's and the guests' file systems.
+    pub roots: Roots,
     /// Our modules, if guests are to use them, in the order in which they are loaded.
     pub modules: Vec<PathBuf>,
     /// Modules for Dom0 that its kernel has not.
@@ -53,6 +64,7 @@ pub struct Ingredients {
 /// A machine on which Dom0's agent answers.
 pub struct Machine {
     qemu: Qemu,
+    arch: Arch,
     /// The line to the agents.
     pub link: Link,
     share: PathBuf,
@@ -75,21 +87,30 @@ impl Machine {
             std::fs::create_dir_all(share.join(part))?;
         }
         let kernel = &ingredients.kernel;
+        let roots = &ingredients.roots;
+        let program = |name| program(kernel.arch, name);
         let dom0_initramfs = dir.join("dom0-initramfs");
         Initramfs {
             init: "init",
-            modules: DOM0_MODULES,
+            busybox: &roots.busybox,
+            modules: dom0_modules(kernel.arch),
             scripts: &["dom0", "block"],
             files: &[&program("lab-agent")],
         }
         .make(kernel, &dom0_initramfs)?;
-        let mut payload = ["lab-agent", "xen-display-test", "xen-zcopy"]
-            .map(program)
-            .to_vec();
+        let mut payload = [
+            "lab-agent",
+            "xen-display-test",
+            "xen-displ-backend",
+            "xen-zcopy",
+        ]
+        .map(program)
+        .to_vec();
         payload.extend(ingredients.modules.iter().cloned());
         let payload: Vec<&Path> = payload.iter().map(PathBuf::as_path).collect();
         Initramfs {
             init: "init",
+            busybox: &roots.busybox,
             modules: GUEST_MODULES,
             scripts: &["guest"],
             files: &payload,
@@ -107,15 +128,16 @@ impl Machine {
         )?;
 
         let qemu = Qemu::start(&Parts {
-            xen: &ingredients.dom0_root.join("xen"),
-            xen_options: XEN_OPTIONS,
+            arch: kernel.arch,
+            xen: &roots.dom0.join("xen"),
+            xen_options: &xen_options(kernel.arch),
             kernel: &kernel.image(),
             kernel_options: "console=hvc0 loglevel=5 panic=-1 lab.root=/dev/vda lab.modules=/dev/vdb lab.init=dom0",
             initramfs: &dom0_initramfs,
             disks: &[
-                &ingredients.dom0_root.join("root.img"),
+                &roots.dom0.join("root.img"),
                 &kernel.modules_image(),
-                &ingredients.guest_root.join("root.img"),
+                &roots.guest.join("root.img"),
             ],
             share: &share,
             dir,
@@ -123,6 +145,7 @@ impl Machine {
         let link = Link::connect(qemu.agent_socket())?;
         let mut machine = Self {
             qemu,
+            arch: kernel.arch,
             link,
             share,
             serial: dir.join("serial.log"),
@@ -140,6 +163,11 @@ impl Machine {
             }
         }
         Ok(machine)
+    }
+
+    /// What it computes with.
+    pub fn arch(&self) -> Arch {
+        self.arch
     }
 
     /// The directory that Dom0 has at `/lab`.

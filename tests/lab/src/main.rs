@@ -2,6 +2,7 @@
 //! Boots Xen, Dom0 and guests in QEMU and checks the PV display stack end to end. `Documentation/lab.md` tells how.
 
 mod apt;
+mod arch;
 mod backend;
 mod bare;
 mod bench;
@@ -50,9 +51,7 @@ fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Demo(options) => demo::run(options).map(|()| true),
         Command::Check(options) => check::run(options),
-        Command::Prepare(options) => {
-            check::ingredients(kernel::Kernel::prepare(&options.kver)?, options.front).map(|_| true)
-        }
+        Command::Prepare(options) => check::prepare(options).map(|()| true),
         Command::Module(options) => {
             for module in kernel::Kernel::prepare(&options.kver)?.build_modules(false)? {
                 println!("{}", paths::outside(&module));

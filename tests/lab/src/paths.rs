@@ -20,11 +20,6 @@ pub fn cache(path: &str) -> PathBuf {
     Path::new(CACHE).join(path)
 }
 
-/// A program that `tests/lab/enter`'s cargo target directory holds.
-pub fn program(name: &str) -> PathBuf {
-    cache("target/release").join(name)
-}
-
 /// The path as the user knows it, for messages: the repository and the cache are mounted elsewhere in here.
 pub fn outside(path: &Path) -> String {
     let places = [(REPO, "LAB_REPO_OUTSIDE"), (CACHE, "LAB_CACHE_OUTSIDE")];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The emulated machine: a QEMU process and its monitor.
 
+use crate::arch::Arch;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
@@ -22,7 +23,9 @@ use std::time::Instant;
 
 /// What a machine is made of.
 pub struct Parts<'a> {
-    /// Xen's ELF image.
+    /// What it computes with.
+    pub arch: Arch,
+    /// Xen's image.
     pub xen: &'a Path,
     /// Xen's command line.
     pub xen_options: &'a str,
@@ -51,8 +54,13 @@ pub enum Display {
 }
 
 impl Display {
-    /// All of them.
-    const ALL: [Self; 2] = [Self::Virtio, Self::Bochs];
+    /// Those of a machine.
+    fn all(arch: Arch) -> &'static [Self] {
+        match arch {
+            Arch::Amd64 => &[Self::Virtio, Self::Bochs],
+            Arch::Arm64 => &[Self::Virtio],
+        }
+    }
 
     /// Its name in QEMU.
     fn id(self) -> &'static str {
@@ -63,10 +71,11 @@ impl Display {
     }
 
     /// The device, of 1920x1080 at most.
-    fn device(self) -> &'static str {
-        match self {
-            Self::Virtio => "virtio-vga,edid=on,xres=1920,yres=1080",
-            Self::Bochs => "bochs-display,edid=on,xres=1920,yres=1080,vgamem=32M",
+    fn device(self, arch: Arch) -> &'static str {
+        match (self, arch) {
+            (Self::Virtio, Arch::Amd64) => "virtio-vga,edid=on,xres=1920,yres=1080",
+            (Self::Virtio, Arch::Arm64) => "virtio-gpu-device,edid=on,xres=1920,yres=1080",
+            (Self::Bochs, _) => "bochs-display,edid=on,xres=1920,yres=1080,vgamem=32M",
         }
     }
 
@@ -76,6 +85,74 @@ impl Display {
             Self::Virtio => "virtio_gpu",
             Self::Bochs => "bochs-drm",
         }
+    }
+}
+
+/// Dom0's displays.
+fn add_displays(qemu: &mut Command, arch: Arch) {
+    for display in Display::all(arch) {
+        qemu.arg("-device")
+            .arg(format!("{},id={}", display.device(arch), display.id()));
+    }
+}
+
+/// A PC: its processor, memory, display and disks, and how Xen finds Dom0.
+fn pc(parts: &Parts<'_>) -> Command {
+    let mut qemu = Command::new("qemu-system-x86_64");
+    // The processor "max" has SVM with nested paging, which Xen needs for PVH guests.
+    qemu.args(["-machine", "q35", "-cpu", "max", "-m", "5G"]);
+    add_displays(&mut qemu, parts.arch);
+    qemu.arg("-initrd").arg(format!(
+        "{} {},{}",
+        parts.kernel.display(),
+        parts.kernel_options,
+        parts.initramfs.display()
+    ));
+    for disk in parts.disks {
+        qemu.arg("-drive").arg(format!(
+            "file={},format=raw,if=virtio,readonly=on,cache=unsafe",
+            disk.display()
+        ));
+    }
+    qemu
+}
+
+/// Where Xen on Arm finds Dom0's kernel and its initramfs: well apart, and above Xen's own image.
+const KERNEL_ADDRESS: &str = "0x49000000";
+const INITRAMFS_ADDRESS: &str = "0x4e000000";
+
+/// The same of an Arm machine that exists in QEMU only.
+fn virt(parts: &Parts<'_>) -> Command {
+    let mut qemu = Command::new("qemu-system-aarch64");
+    qemu.args(["-machine", "virt,virtualization=on,gic-version=3"]);
+    qemu.args(["-cpu", "cortex-a57", "-m", "4G"]);
+    add_displays(&mut qemu, parts.arch);
+    qemu.arg("-device").arg(format!(
+        "guest-loader,addr={KERNEL_ADDRESS},kernel={},bootargs={}",
+        parts.kernel.display(),
+        parts.kernel_options
+    ));
+    qemu.arg("-device").arg(format!(
+        "guest-loader,addr={INITRAMFS_ADDRESS},initrd={}",
+        parts.initramfs.display()
+    ));
+    // The kernel finds the last of them first.
+    for (index, disk) in parts.disks.iter().enumerate().rev() {
+        qemu.arg("-drive").arg(format!(
+            "file={},format=raw,if=none,id=disk{index},readonly=on,cache=unsafe",
+            disk.display()
+        ));
+        qemu.arg("-device")
+            .arg(format!("virtio-blk-device,drive=disk{index}"));
+    }
+    qemu
+}
+
+/// The bus of virtio devices.
+fn virtio_bus(arch: Arch) -> &'static str {
+    match arch {
+        Arch::Amd64 => "pci",
+        Arch::Arm64 => "device",
     }
 }
 
@@ -103,51 +180,24 @@ impl Qemu {
                 std::fs::remove_file(socket)?;
             }
         }
-        let mut qemu = Command::new("qemu-system-x86_64");
-        // The processor "max" has SVM with nested paging, which Xen needs for PVH guests.
-        qemu.args([
-            "-machine",
-            "q35",
-            "-accel",
-            "tcg,thread=multi,tb-size=512",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "5G",
-        ]);
+        let mut qemu = match parts.arch {
+            Arch::Amd64 => pc(parts),
+            Arch::Arm64 => virt(parts),
+        };
+        qemu.args(["-accel", "tcg,thread=multi,tb-size=512", "-smp", "2"]);
         qemu.args(["-nodefaults", "-no-reboot", "-display", "none"]);
-        for display in Display::ALL {
-            qemu.arg("-device")
-                .arg(format!("{},id={}", display.device(), display.id()));
-        }
         qemu.arg("-kernel")
             .arg(parts.xen)
             .arg("-append")
             .arg(parts.xen_options);
-        qemu.arg("-initrd").arg(format!(
-            "{} {},{}",
-            parts.kernel.display(),
-            parts.kernel_options,
-            parts.initramfs.display()
-        ));
-        for disk in parts.disks {
-            qemu.arg("-drive").arg(format!(
-                "file={},format=raw,if=virtio,readonly=on,cache=unsafe",
-                disk.display()
-            ));
-        }
         qemu.arg("-fsdev").arg(format!(
             "local,id=lab,path={},security_model=none",
             parts.share.display()
         ));
-        qemu.args([
-            "-device",
-            "virtio-9p-pci,fsdev=lab,mount_tag=lab",
-            "-device",
-            "virtio-serial-pci",
-        ]);
+        let bus = virtio_bus(parts.arch);
+        qemu.arg("-device")
+            .arg(format!("virtio-9p-{bus},fsdev=lab,mount_tag=lab"));
+        qemu.arg("-device").arg(format!("virtio-serial-{bus}"));
         qemu.arg("-chardev").arg(format!(
             "socket,id=agent,path={},server=on,wait=off",
             agent_socket.display()
@@ -165,7 +215,7 @@ impl Qemu {
             .stdout(File::create(&errors)?)
             .stderr(File::options().append(true).open(&errors)?)
             .spawn()
-            .context("qemu-system-x86_64 cannot be run")?;
+            .context("QEMU cannot be run")?;
         let end = Instant::now() + Duration::from_secs(30);
         let monitor = loop {
             if let Ok(monitor) = UnixStream::connect(&monitor_socket) {

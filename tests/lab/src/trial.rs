@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One command in one guest, to look at something.
 
+use crate::arch::Arch;
 use crate::backend::Backend;
 use crate::backend::Output;
+use crate::backend::Place;
 use crate::bench::Connector;
 use crate::bench::Driver;
+use crate::bench::Home;
 use crate::bench::LONG;
 use crate::bench::Setting;
 use crate::bench::boot_guest;
@@ -36,14 +39,20 @@ pub fn run(options: &Try) -> Result<bool> {
     let output = Output::from(options.output);
     let driver = Driver::new(&ingredients)?;
     let mut machine = Machine::boot(&ingredients, &cache("run"))?;
-    let backend = Backend::start(&mut machine, output)?;
+    let place = Place::in_dom0(output);
+    let backend = Backend::start(&mut machine, place)?;
     let setting = Setting {
         output,
         connectors: &[DISPLAY],
         be_alloc: options.be_alloc,
+        home: Home::Dom0,
     };
-    let kind = if options.pv { Kind::Pv } else { Kind::Pvh };
-    let guest = boot_guest(&mut machine, &driver, kind, "guest", setting)?;
+    let kind = match ingredients.kernel.arch {
+        Arch::Arm64 => Kind::Arm64,
+        Arch::Amd64 if options.pv => Kind::Pv,
+        Arch::Amd64 => Kind::Pvh,
+    };
+    let guest = boot_guest(&mut machine, &driver, kind, "guest", setting, place.domain)?;
     let ended = guest.run(&mut machine, &options.command, LONG)?;
     println!("{}{}", ended.stdout, ended.stderr);
     println!(

@@ -36,7 +36,7 @@ pub fn memory(bench: &mut Bench<'_>) -> Result<()> {
     let job = bench.show("card --hold --variant 1")?;
     bench.expect_card(connector, 1, "XRGB8888")?;
     let (expected, said) = match bench.guest.config.kind {
-        Kind::Pvh => (1, 0),
+        Kind::Pvh | Kind::Arm64 => (1, 0),
         Kind::Pv => (0, 1),
     };
     let found = theirs(bench)?;
@@ -68,10 +68,10 @@ pub fn contents(bench: &mut Bench<'_>) -> Result<()> {
     ))?;
     bench.expect_card(connector, 0, "XRGB8888")?;
     let backend = bench.backend.take().context("no backend runs")?;
-    let output = backend.output();
+    let place = backend.place();
     backend.kill(bench.machine)?;
     // Nobody waits for the backend, so it is not missed: the next one makes the driver leave the memory of the first.
-    start_backend(bench, output)?;
+    start_backend(bench, place)?;
     bench
         .expect_card(connector, 0, "XRGB8888")
         .context("what was drawn before the backend died")?;
@@ -113,9 +113,9 @@ pub fn refused(bench: &mut Bench<'_>) -> Result<()> {
     );
     bench.machine.dom0(LOAD_MODULE)?;
     let backend = bench.backend.take().context("no backend runs")?;
-    let output = backend.output();
+    let place = backend.place();
     backend.stop(bench.machine)?;
-    start_backend(bench, output)?;
+    start_backend(bench, place)?;
     memory(bench)
 }
 

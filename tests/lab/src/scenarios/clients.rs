@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Programs that people use, on Dom0's display.
 
-use crate::backend::records;
 use crate::bench::Bench;
 use crate::bench::Connector;
 use crate::bench::LONG;
@@ -130,7 +129,7 @@ pub fn kmscube(bench: &mut Bench<'_>) -> Result<()> {
     bench.sh(&format!("echo off >{status}"))?;
     // The console's, and those of clients before.
     let others: HashSet<String> = frames(bench, connector)?.collect();
-    let drawn = |bench: &Bench<'_>| -> Result<usize> {
+    let drawn = |bench: &mut Bench<'_>| -> Result<usize> {
         Ok(frames(bench, connector)?
             .filter(|cookie| !others.contains(cookie))
             .count())
@@ -230,9 +229,9 @@ pub fn flips(bench: &mut Bench<'_>, guest: &str) -> Result<u64> {
 }
 
 /// The framebuffers that a connector has shown, in their order, by their cookies.
-fn frames(bench: &Bench<'_>, connector: Connector) -> Result<impl Iterator<Item = String>> {
-    let name = &bench.guest.config.name;
-    let records = records(bench.machine, name, connector.unique_id)?;
+fn frames(bench: &mut Bench<'_>, connector: Connector) -> Result<impl Iterator<Item = String>> {
+    let name = bench.guest.config.name.clone();
+    let records = bench.records(&name, connector)?;
     Ok(records
         .into_iter()
         .filter_map(|record| Some(record.picture?.cookie)))

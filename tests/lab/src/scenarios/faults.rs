@@ -2,7 +2,7 @@
 //! What must not matter, or not for long: clients, backends and devices that go away in the middle of it.
 
 use crate::backend::Backend;
-use crate::backend::Output;
+use crate::backend::Place;
 use crate::bench::Bench;
 use crate::bench::LONG;
 use crate::bench::SHORT;
@@ -46,7 +46,7 @@ pub fn backend_killed(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// A client that flips on whatever the backend does.
-fn flip_and_survive(bench: &mut Bench<'_>) -> Result<Job> {
+pub fn flip_and_survive(bench: &mut Bench<'_>) -> Result<Job> {
     let connector = bench.connector(0)?;
     bench.show(&format!(
         "flip-forever --survive --via atomic --connector {}",
@@ -58,7 +58,7 @@ fn restart(bench: &mut Bench<'_>, kill: bool) -> Result<()> {
     let job = flip_and_survive(bench)?;
     wait_flips(bench, job, 30)?;
     let backend = bench.backend.take().context("no backend runs")?;
-    let output = backend.output();
+    let place = backend.place();
     if kill {
         backend.kill(bench.machine)?;
     } else {
@@ -66,12 +66,12 @@ fn restart(bench: &mut Bench<'_>, kill: bool) -> Result<()> {
     }
     let without = flips(bench, job)? + 30;
     wait_flips(bench, job, without).context("without a backend")?;
-    come_back(bench, job, output)
+    come_back(bench, job, place)
 }
 
 /// Start a backend again under a client that flips, and see that it goes on, and that the next one can show something.
-fn come_back(bench: &mut Bench<'_>, job: Job, output: Output) -> Result<()> {
-    start_backend(bench, output)?;
+fn come_back(bench: &mut Bench<'_>, job: Job, place: Place) -> Result<()> {
+    start_backend(bench, place)?;
     let with = flips(bench, job)?;
     wait_flips(bench, job, with + 60).context("with the backend back")?;
     // Told what the guest has and shows, it has nothing to refuse.
@@ -87,8 +87,8 @@ fn come_back(bench: &mut Bench<'_>, job: Job, output: Output) -> Result<()> {
 }
 
 /// Start a backend, and wait until the guest is connected to it.
-pub fn start_backend(bench: &mut Bench<'_>, output: Output) -> Result<()> {
-    *bench.backend = Some(Backend::start(bench.machine, output)?);
+pub fn start_backend(bench: &mut Bench<'_>, place: Place) -> Result<()> {
+    *bench.backend = Some(Backend::start(bench.machine, place)?);
     wait_until("a new connection", LONG, || {
         let backend = bench.backend.as_ref().context("no backend runs")?;
         Ok(backend.said(bench.machine)?.contains("connected, "))
@@ -178,7 +178,7 @@ const FLAPPING: &str = "published=0; start=$(date +%s); \
 pub fn backend_flapping(bench: &mut Bench<'_>) -> Result<()> {
     let job = flip_and_survive(bench)?;
     let backend = bench.backend.take().context("no backend runs")?;
-    let output = backend.output();
+    let place = backend.place();
     backend.stop(bench.machine)?;
     let id = bench.guest.id;
     let said = bench.machine.dom0(&format!(
@@ -193,7 +193,7 @@ pub fn backend_flapping(bench: &mut Bench<'_>) -> Result<()> {
         (1..=most).contains(&published),
         "the frontend connected {published} times in {seconds} s, at most {most} are expected, and 1 at least"
     );
-    come_back(bench, job, output)
+    come_back(bench, job, place)
 }
 
 /// The driver is unbound while a client flips, and bound again.
@@ -263,7 +263,7 @@ pub fn shows_a_card(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// How many flips a client has reported.
-fn flips(bench: &mut Bench<'_>, job: Job) -> Result<u64> {
+pub fn flips(bench: &mut Bench<'_>, job: Job) -> Result<u64> {
     let said = bench.machine.link.output(job)?;
     Ok(lines_of(&said, "flipping")
         .last()

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Page flips: each one is shown, once, in its turn.
 
-use crate::backend::records;
 use crate::bench::Bench;
 use crate::oracle::card::card;
 use anyhow::Result;
@@ -24,10 +23,10 @@ pub fn many(bench: &mut Bench<'_>) -> Result<()> {
 }
 
 /// The guest flips between two cards and checks every event; the backend's log must show the cards in turn.
-fn flip(bench: &mut Bench<'_>, how: &str, count: usize) -> Result<()> {
+pub fn flip(bench: &mut Bench<'_>, how: &str, count: usize) -> Result<()> {
     let connector = bench.connector(0)?;
     let name = bench.guest.config.name.clone();
-    let before = records(bench.machine, &name, connector.unique_id)?.len();
+    let before = bench.records(&name, connector)?.len();
     bench.test(&format!(
         "flips --count {count} {how} --connector {}",
         connector.name
@@ -39,7 +38,7 @@ fn flip(bench: &mut Bench<'_>, how: &str, count: usize) -> Result<()> {
     });
     let [even, odd] = cards;
     let cards = [even?, odd?];
-    let records = records(bench.machine, &name, connector.unique_id)?;
+    let records = bench.records(&name, connector)?;
     let shown: Vec<&str> = records
         .iter()
         .skip(before)

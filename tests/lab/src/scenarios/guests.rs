@@ -20,12 +20,15 @@ const OTHER: &str = "other";
 /// Two guests show different cards at the same time, and flip at the same time; when one is destroyed in the middle of it the other
 /// goes on.
 pub fn two_at_once(bench: &mut Bench<'_>) -> Result<()> {
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    let backend = backend.place().domain;
     let other = boot_guest(
         bench.machine,
         bench.driver,
         bench.guest.config.kind,
         OTHER,
         bench.setting,
+        backend,
     )?;
     let result = both_show(bench, &other);
     destroy(bench, &other)?;

@@ -4,6 +4,7 @@
 mod be_alloc;
 mod cards;
 mod clients;
+mod driver_domain;
 mod errors;
 mod faults;
 mod flips;
@@ -15,10 +16,12 @@ mod zcopy;
 mod zcopy_use;
 mod zero_copy;
 
+use crate::arch::Arch;
 use crate::backend::Output;
 use crate::backend::Sink;
 use crate::bench::Bench;
 use crate::bench::Connector;
+use crate::bench::Home;
 use crate::bench::Setting;
 use crate::guest::Kind;
 use anyhow::Result;
@@ -51,6 +54,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// When it is run.
     pub tier: Tier,
+    /// When it is run on arm64, if it is.
+    pub arm64: Option<Tier>,
     /// What the guest is given.
     pub setting: Setting,
     /// What it leaves.
@@ -59,8 +64,26 @@ pub struct Scenario {
     pub run: fn(&mut Bench<'_>) -> Result<()>,
 }
 
-/// The kinds of guests that each scenario is run in.
-pub const KINDS: [Kind; 2] = [Kind::Pvh, Kind::Pv];
+impl Scenario {
+    /// When it is run in guests of a kind, if it is.
+    pub fn tier(&self, kind: Kind) -> Option<Tier> {
+        match kind.arch() {
+            Arch::Amd64 => Some(self.tier),
+            Arch::Arm64 => self.arm64,
+        }
+    }
+
+    /// The same, on arm64 too.
+    const fn arm64(self, tier: Tier) -> Self {
+        Self {
+            arm64: Some(tier),
+            ..self
+        }
+    }
+}
+
+/// The kinds of guests that scenarios are run in.
+pub const KINDS: [Kind; 3] = [Kind::Pvh, Kind::Pv, Kind::Arm64];
 
 const XGA: Connector = Connector {
     unique_id: "Virtual-1",
@@ -108,12 +131,14 @@ const TWO_HEADS: Setting = Setting {
     output: Output::Capture,
     connectors: &[XGA, SECOND_FULL_HD],
     be_alloc: false,
+    home: Home::Dom0,
 };
 /// A small head, captured, and a second one that is smaller yet: for whatever flips much.
 const SMALL: Setting = Setting {
     output: Output::CaptureAtOnce,
     connectors: &[HALF_XGA, SECOND_TINY],
     be_alloc: false,
+    home: Home::Dom0,
 };
 /// The same, in memory of the backend's where the guest can map it.
 const BE_ALLOC: Setting = Setting {
@@ -129,17 +154,25 @@ const BE_ALLOC_STAMP: Setting = Setting {
     be_alloc: true,
     ..STAMP
 };
+/// A small head whose backend is in a driver domain.
+const DRIVER_DOMAIN: Setting = Setting {
+    connectors: &[HALF_XGA],
+    home: Home::DriverDomain,
+    ..SMALL
+};
 /// Dom0's display.
 const SCREEN: Setting = Setting {
     output: Output::Copied(Sink::VIRTIO),
     connectors: &[XGA],
     be_alloc: false,
+    home: Home::Dom0,
 };
 /// Dom0's other display, which shows the guest's own pages.
 const ZERO_COPY: Setting = Setting {
     output: Output::InPlace(Sink::BOCHS),
     connectors: &[XGA],
     be_alloc: false,
+    home: Home::Dom0,
 };
 /// Dom0's display shows buffers that it has allocated itself.
 const BE_ALLOC_ZERO_COPY: Setting = Setting {
@@ -157,18 +190,21 @@ const VKMS: Setting = Setting {
     output: Output::InPlace(Sink::Vkms),
     connectors: &[HALF_XGA],
     be_alloc: false,
+    home: Home::Dom0,
 };
 /// Dom0's other display at its largest.
 const LARGE_ZERO_COPY: Setting = Setting {
     output: Output::InPlace(Sink::BOCHS),
     connectors: &[FULL_HD],
     be_alloc: false,
+    home: Home::Dom0,
 };
 /// Dom0's display at its largest.
 const LARGE_SCREEN: Setting = Setting {
     output: Output::Copied(Sink::VIRTIO),
     connectors: &[FULL_HD],
     be_alloc: false,
+    home: Home::Dom0,
 };
 
 const fn check(
@@ -179,6 +215,7 @@ const fn check(
     Scenario {
         name,
         tier: Tier::Check,
+        arm64: None,
         setting,
         after: After::AsBefore,
         run,
@@ -213,18 +250,19 @@ pub const SCENARIOS: &[Scenario] = &[
         "card-1024x768",
         TWO_HEADS,
         cards::every_format_on_the_first_head,
-    ),
+    )
+    .arm64(Tier::Check),
     check(
         "card-1920x1080",
         TWO_HEADS,
         cards::every_format_on_the_second_head,
     ),
-    check("two-heads", TWO_HEADS, cards::two_heads),
+    check("two-heads", TWO_HEADS, cards::two_heads).arm64(Tier::Check),
     check("two-heads-console", TWO_HEADS, clients::console),
     last("module-other-driver", TWO_HEADS, module::other_driver),
     check("flips-legacy", SMALL, flips::legacy),
     check("flips-atomic-blocking", SMALL, flips::atomic_blocking),
-    check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking),
+    check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking).arm64(Tier::Full),
     check("dirtyfb", SMALL, cards::dirtyfb),
     check("modes-off-on", SMALL, power::modes),
     check("dpms", SMALL, power::dpms),
@@ -235,9 +273,9 @@ pub const SCENARIOS: &[Scenario] = &[
     check("import-udmabuf", SMALL, sharing::import_udmabuf),
     check("import-dma-heap", SMALL, sharing::import_dma_heap),
     check("kmscube", SMALL, clients::kmscube),
-    check("zcopy-from-refs", SMALL, zcopy::from_refs),
-    check("zcopy-to-refs", SMALL, zcopy::to_refs),
-    check("zcopy-granter-killed", SMALL, zcopy::granter_killed),
+    check("zcopy-from-refs", SMALL, zcopy::from_refs).arm64(Tier::Check),
+    check("zcopy-to-refs", SMALL, zcopy::to_refs).arm64(Tier::Check),
+    check("zcopy-granter-killed", SMALL, zcopy::granter_killed).arm64(Tier::Full),
     check("zcopy-errors", SMALL, zcopy_use::errors),
     check("zcopy-descriptors", SMALL, zcopy_use::descriptors),
     check("zcopy-debugfs", SMALL, zcopy_use::debugfs),
@@ -289,6 +327,17 @@ pub const SCENARIOS: &[Scenario] = &[
     full("rounds-10000", STAMP, errors::many_rounds),
     full("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds),
     full("be-alloc-rounds-10000", BE_ALLOC_STAMP, errors::many_rounds),
+    check("driver-domain", DRIVER_DOMAIN, driver_domain::shows),
+    check(
+        "driver-domain-backend-killed",
+        DRIVER_DOMAIN,
+        faults::backend_killed,
+    ),
+    last(
+        "driver-domain-destroyed",
+        DRIVER_DOMAIN,
+        driver_domain::destroyed,
+    ),
     check(
         "screen-card-1024x768",
         SCREEN,

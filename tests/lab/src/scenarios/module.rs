@@ -61,7 +61,7 @@ pub fn other_driver(bench: &mut Bench<'_>) -> Result<()> {
 pub fn without_backend(bench: &mut Bench<'_>) -> Result<()> {
     let module = name(bench)?;
     let backend = bench.backend.take().context("no backend runs")?;
-    let output = backend.output();
+    let place = backend.place();
     bench.sh(&unload(module))?;
     backend.stop(bench.machine)?;
     let command = bench.driver.command().to_owned();
@@ -70,7 +70,7 @@ pub fn without_backend(bench: &mut Bench<'_>) -> Result<()> {
         !bench.has_display()?,
         "there is a display without a backend"
     );
-    *bench.backend = Some(Backend::start(bench.machine, output)?);
+    *bench.backend = Some(Backend::start(bench.machine, place)?);
     wait_for_display(bench.machine, bench.guest).context("with the backend there")?;
     shows_a_card(bench)
 }

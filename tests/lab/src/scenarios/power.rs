@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Outputs that are switched off and on.
 
-use crate::backend::records;
 use crate::bench::Bench;
 use anyhow::Result;
 use anyhow::ensure;
@@ -24,7 +23,7 @@ fn switch(bench: &mut Bench<'_>, how: &str, loops: usize, offs: usize) -> Result
     let connector = bench.connector(0)?;
     let guest = bench.guest.config.name.clone();
     for via in ["legacy", "atomic"] {
-        let before = records(bench.machine, &guest, connector.unique_id)?.len();
+        let before = bench.records(&guest, connector)?.len();
         let job = bench.show(&format!(
             "{how} --loops {loops} --hold --via {via} --connector {}",
             connector.name
@@ -36,7 +35,8 @@ fn switch(bench: &mut Bench<'_>, how: &str, loops: usize, offs: usize) -> Result
             .wait_output(job, "seconds", crate::bench::LONG)?;
         let variant = u32::from(how == "modes");
         bench.expect_card(connector, variant, "XRGB8888")?;
-        let seen = records(bench.machine, &guest, connector.unique_id)?
+        let seen = bench
+            .records(&guest, connector)?
             .iter()
             .skip(before)
             .filter(|record| record.event == "off")

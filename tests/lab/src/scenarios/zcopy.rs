@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Memory of other domains as dma-bufs: `/dev/xen/zcopy` in a guest, with pages of a dma-buf of Dom0's, granted by the same.
 
+use crate::arch::Arch;
 use crate::backend::LOAD_MODULE;
 use crate::bench::Bench;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
-use crate::guest::Kind;
 use crate::health::mapped_grants;
 use crate::link::Domain;
 use crate::link::Ended;
@@ -26,7 +26,7 @@ const BAD_REFERENCE: &str = "4000000";
 /// What the module shares now.
 pub(super) const TOTALS: &str = "cat /sys/kernel/debug/xen_zcopy/totals";
 
-/// In Dom0, has what follows go on until [`END`].
+/// In Dom0 or in a guest, has what follows go on until [`END`].
 const UNTIL_END: &str = "cd /tmp; rm -f end; mkfifo end; cat end |";
 
 /// See [`UNTIL_END`].
@@ -62,30 +62,23 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
     );
 
     let mapped = run(bench, "--output /tmp/got --input /tmp/in", &refs)?;
-    match bench.guest.config.kind {
-        Kind::Pv => ensure!(
+    let is_mappable = bench.guest.config.kind.is_translated();
+    if is_mappable {
+        ensure!(mapped.status == 0, "xen-zcopy said: {}", mapped.stderr);
+    } else {
+        ensure!(
             mapped.status == 3 && mapped.stderr.contains("cannot be mapped"),
             "in a PV guest mapping the dma-buf ended with {}: {}",
             mapped.status,
             mapped.stderr
-        ),
-        Kind::Pvh => ensure!(mapped.status == 0, "xen-zcopy said: {}", mapped.stderr),
+        );
     }
     bench.machine.dom0(END)?;
     let ended = bench.machine.link.wait(grant, SHORT)?;
     ensure!(ended.status == 0, "Dom0's xen-zcopy said: {}", ended.stderr);
-    if bench.guest.config.kind == Kind::Pvh {
-        let sum = |of: &str| format!("head -c {SIZE} {of} | sha256sum");
-        let granted = bench.machine.dom0(&sum("/tmp/in"))?;
-        ensure!(
-            bench.sh(&sum("/tmp/got"))? == granted,
-            "the dma-buf has not what Dom0 granted"
-        );
-        let written = bench.machine.dom0(&sum("/tmp/back"))?;
-        ensure!(
-            written != granted && bench.sh(&sum("/tmp/in"))? == written,
-            "Dom0 has not what was written to the dma-buf"
-        );
+    if is_mappable {
+        let granter = bench.machine.dom0(&sums("in back"))?;
+        compare(&granter, &bench.sh(&sums("got in"))?)?;
     }
     bench.sh("rm -f /tmp/got /tmp/in")?;
     let after = mapped_grants(bench.machine, 0)?;
@@ -96,7 +89,8 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The other way round: Dom0 maps what the guest has granted of a dma-buf. Xen would not map a frame that is not the guest's.
+/// The other way round: Dom0 maps what the guest has granted of a dma-buf, and looks into it if it can. Xen would not map a frame that is not the
+/// guest's.
 pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? {
         return Ok(());
@@ -104,7 +98,9 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     bench.machine.dom0(LOAD_MODULE)?;
     let id = bench.guest.id;
     let before = mapped_grants(bench.machine, id)?;
-    let granter = grant_to_dom0(bench)?;
+    bench.sh(RANDOM)?;
+    let command = format!("{UNTIL_END} xen-zcopy to-refs --output back --to 0 in");
+    let granter = bench.guest.spawn(bench.machine, &command)?;
     let refs = refs_of(bench, granter)?;
     let holder = hold_in_dom0(bench, &refs)?;
     let held = mapped_grants(bench.machine, id)?;
@@ -115,9 +111,25 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
     );
     bench.machine.link.signal(holder, 15)?;
     bench.machine.link.wait(holder, SHORT)?;
-    bench.machine.link.signal(granter, 15)?;
-    bench.machine.link.wait(granter, SHORT)?;
-    bench.sh("rm -f /tmp/in")?;
+    // A PV Dom0's user space cannot look into it.
+    let is_mappable = bench.machine.arch() == Arch::Arm64;
+    if is_mappable {
+        bench.machine.dom0(RANDOM)?;
+        let look = from_refs_command(id, "--output /tmp/got --input /tmp/in", &refs);
+        bench.machine.dom0(&format!("/lab/bin/{look}"))?;
+    }
+    bench.sh(END)?;
+    let ended = bench.machine.link.wait(granter, SHORT)?;
+    ensure!(
+        ended.status == 0,
+        "the guest's xen-zcopy said: {}",
+        ended.stderr
+    );
+    if is_mappable {
+        let granter = bench.sh(&sums("in back"))?;
+        compare(&granter, &bench.machine.dom0(&sums("got in"))?)?;
+    }
+    bench.sh("rm -f /tmp/in /tmp/back")?;
     Ok(())
 }
 
@@ -229,6 +241,25 @@ pub(super) fn grant(bench: &mut Bench<'_>) -> Result<(Job, Vec<String>)> {
     let command = format!("{UNTIL_END} /lab/bin/xen-zcopy to-refs --output back --to {id} in");
     let job = bench.machine.link.spawn(Domain::Zero, &command)?;
     Ok((job, refs_of(bench, job)?))
+}
+
+/// The checksums of files in `/tmp`, as far as the size that is granted.
+fn sums(files: &str) -> String {
+    format!("for file in {files}; do head -c {SIZE} /tmp/$file | sha256sum; done")
+}
+
+/// Compares the checksums of what was granted and what came back with those of what was found and what was written.
+fn compare(granter: &str, other: &str) -> Result<()> {
+    ensure!(
+        granter == other,
+        "what was granted and came back has the checksums\n{granter}, and what was found and written\n{other}"
+    );
+    let mut lines = granter.lines();
+    ensure!(
+        lines.next() != lines.next(),
+        "nothing was written to the dma-buf"
+    );
+    Ok(())
 }
 
 /// The references that a job grants.

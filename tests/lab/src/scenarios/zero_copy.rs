@@ -7,6 +7,7 @@ use super::clients;
 use super::guests;
 use crate::backend::Backend;
 use crate::backend::Output;
+use crate::backend::Place;
 use crate::backend::Sink;
 use crate::bench::Bench;
 use crate::bench::SHORT;
@@ -122,7 +123,8 @@ pub fn checksum(bench: &mut Bench<'_>) -> Result<()> {
     );
     let backend = bench.backend.take().context("no backend runs")?;
     backend.stop(bench.machine)?;
-    *bench.backend = Some(Backend::start(bench.machine, Output::Copied(Sink::Vkms))?);
+    let place = Place::in_dom0(Output::Copied(Sink::Vkms));
+    *bench.backend = Some(Backend::start(bench.machine, place)?);
     wait_until("a copy of the picture", SHORT, || {
         Ok(Pictures::count(bench)?.copied > 0)
     })?;
