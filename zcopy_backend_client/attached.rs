@@ -29,11 +29,12 @@ use kernel::{
 };
 
 use crate::{
+    dma,
     dmabuf::DmaBuf,
     domain, //
 };
 
-/// The device that dma-bufs are attached to: none that does anything.
+/// The device that dma-bufs are attached to: none that does anything. Its addresses are the domain's own.
 #[derive(Clone)]
 pub(crate) struct Target {
     /// The device that `_device` keeps.
@@ -73,12 +74,14 @@ impl TargetOfModule {
         Self(())
     }
 
-    /// Lets every frame of the machine be mapped for `target`, and dma-bufs be attached to it.
+    /// Lets every frame of the domain be mapped for `target`, and dma-bufs be attached to it.
     ///
     /// # Errors
     ///
     /// The DMA layer's.
     pub(crate) fn set(&self, target: Target) -> Result {
+        // SAFETY: The device is there, nothing is mapped for it yet, and the operations are there for as long as the module is.
+        unsafe { xen_sys::xen_sys_set_dma_ops(target.raw, &dma::IDENTITY) };
         // SAFETY: The device is there, and no driver has set a mask for it.
         to_result(unsafe { xen_sys::xen_sys_dma_coerce_mask_and_coherent(target.raw, u64::MAX) })?;
         *TARGET.lock() = Some(target);
@@ -188,16 +191,10 @@ impl Attached {
         // SAFETY: By the invariants.
         let table = unsafe { self.table.as_ref() };
         let mut next = table.sgl;
-        // Where page tables hold machine frames, a device's address may be any number, and where one of ours is: the pages tell.
-        // Elsewhere a device's address is the frame's, unless something stands between.
-        let entries = match domain::is_pv() {
-            true => table.orig_nents,
-            false => table.nents,
-        };
-        for _ in 0..entries {
+        for _ in 0..table.nents {
             let entry = NonNull::new(next).ok_or(EINVAL)?;
             self.frames_of(entry, &mut frames)?;
-            // SAFETY: An entry of the table, which has `entries` of them.
+            // SAFETY: An entry of the table, which has `nents` of them.
             next = unsafe { bindings::sg_next(entry.as_ptr()) };
         }
         // The last entry may be longer than the buffer.
@@ -214,44 +211,29 @@ impl Attached {
     ) -> Result {
         let raw = entry.as_ptr();
         // SAFETY: An entry of the table. Its page, if it has one, is the first of as many as its length says.
-        let (page, offset, length, address, dma_length) = unsafe {
+        let (page, offset, address, length) = unsafe {
             (
                 xen_sys::xen_sys_sg_page(raw),
                 (*raw).offset,
-                (*raw).length,
                 bindings::sg_dma_address(raw),
                 bindings::sg_dma_len(raw),
             )
         };
-        let whole = |number: u32| usize::try_from(number).is_ok_and(|n| n % PAGE_SIZE == 0);
-        if domain::is_pv() {
-            let page = NonNull::new(page).ok_or(EOPNOTSUPP)?;
-            if !whole(offset) || !whole(length) {
-                return Err(EINVAL);
-            }
-            let first = offset as usize / PAGE_SIZE;
-            for i in first..first.saturating_add(length as usize / PAGE_SIZE) {
-                // SAFETY: One of the entry's pages.
-                let gfn = unsafe { xen_sys::xen_sys_page_to_gfn(page.as_ptr().add(i)) };
-                frames.push(gfn, GFP_KERNEL)?;
-            }
-            return Ok(());
-        }
         if let Some(page) = NonNull::new(page) {
             // SAFETY: Only computes a number.
             let physical = unsafe { xen_sys::xen_sys_page_to_phys(page.as_ptr()) };
             if physical.checked_add(u64::from(offset)) != Some(address) {
-                // In a bounce buffer, or behind an IOMMU.
+                // Mapped by something else than the target's operations.
                 return Err(EOPNOTSUPP);
             }
         }
-        let address = usize::try_from(address)?;
-        if address % PAGE_SIZE != 0 || !whole(dma_length) {
+        let (address, length) = (usize::try_from(address)?, usize::try_from(length)?);
+        if address % PAGE_SIZE != 0 || length % PAGE_SIZE != 0 {
             return Err(EINVAL);
         }
         let first = address / PAGE_SIZE;
-        for gfn in first..first.saturating_add(dma_length as usize / PAGE_SIZE) {
-            frames.push(gfn, GFP_KERNEL)?;
+        for pfn in first..first.saturating_add(length / PAGE_SIZE) {
+            frames.push(domain::gfn_of(pfn), GFP_KERNEL)?;
         }
         Ok(())
     }

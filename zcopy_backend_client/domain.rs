@@ -27,6 +27,12 @@ pub fn is_pv() -> bool {
     unsafe { xen_sys::xen_sys_pv_domain() }
 }
 
+/// The number under which the hypervisor knows the frame that is `pfn` here.
+pub(crate) fn gfn_of(pfn: usize) -> usize {
+    // SAFETY: Looks the number up, and says so if there is no such frame.
+    unsafe { xen_sys::xen_sys_pfn_to_gfn(pfn) }
+}
+
 /// Whether pages of `peer` are lost to it by being mapped here. On x86, where page tables are not the domain's own, Xen lets a frame of
 /// the domain be in one place only: what maps its own pages a second time finds nothing where they were.
 pub(crate) fn would_lose_pages(peer: DomId) -> bool {

@@ -17,6 +17,8 @@ mod device;
 #[allow(unsafe_code)]
 pub mod directory;
 #[allow(unsafe_code)]
+mod dma;
+#[allow(unsafe_code)]
 pub mod dmabuf;
 #[allow(unsafe_code)]
 pub mod domain;

@@ -5,6 +5,7 @@
  */
 
 #include <linux/dma-buf.h>
+#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
@@ -61,6 +62,11 @@ void xen_sys_virt_mb(void)
 unsigned long xen_sys_page_to_gfn(struct page *page)
 {
 	return xen_page_to_gfn(page);
+}
+
+unsigned long xen_sys_pfn_to_gfn(unsigned long pfn)
+{
+	return pfn_to_gfn(pfn);
 }
 
 void *xen_sys_page_address(struct page *page)
@@ -144,6 +150,11 @@ void *xen_sys_vmap_kernel(struct page **pages, unsigned int count)
 int xen_sys_dma_coerce_mask_and_coherent(struct device *dev, u64 mask)
 {
 	return dma_coerce_mask_and_coherent(dev, mask);
+}
+
+void xen_sys_set_dma_ops(struct device *dev, const struct dma_map_ops *ops)
+{
+	set_dma_ops(dev, ops);
 }
 
 void xen_sys_get_dma_buf(struct dma_buf *dmabuf)
