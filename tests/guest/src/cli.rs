@@ -41,6 +41,17 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+/// From so many times a second.
+fn interval(text: &str) -> Result<Duration, String> {
+    let rate: f64 = text
+        .parse()
+        .map_err(|_| "not a number of times a second".to_owned())?;
+    if !(0.01..=1000.0).contains(&rate) {
+        return Err("not within 0.01 and 1000".to_owned());
+    }
+    Duration::try_from_secs_f64(1.0 / rate).map_err(|error| error.to_string())
+}
+
 /// Where and how a picture is shown.
 #[derive(Args, Clone, Debug)]
 pub struct Target {
@@ -108,6 +119,9 @@ pub enum Command {
         /// Do not let atomic commits wait (PAGE_FLIP never waits)
         #[arg(long)]
         nonblock: bool,
+        /// Flips a second at most, evenly spread [default: as many as the display takes]
+        #[arg(long, value_name = "HZ", value_parser = interval)]
+        rate: Option<Duration>,
     },
     /// Flip until SIGTERM, with a line a second
     FlipForever {
@@ -176,6 +190,11 @@ pub enum Command {
     },
     /// Give every ioctl bad arguments and compare the errno
     Errors {
+        #[command(flatten)]
+        target: Target,
+    },
+    /// Create buffers until there is no room for another, free half of them, and do it again
+    Exhaust {
         #[command(flatten)]
         target: Target,
     },

@@ -16,11 +16,26 @@ use crate::session::Session;
 /// Tries at catching a flip while another is pending, before the vblank ends the other.
 const BUSY_TRIES: u64 = 20;
 
-/// Shows variant 1, then flips `count` times: flip `i` shows variant `i % 2`.
+/// What is flipped.
+pub struct Plan {
+    /// Flips.
+    pub count: u64,
+    /// Whether commits wait.
+    pub pace: Pace,
+    /// The least time from one flip's turn to the next one's.
+    pub interval: Duration,
+}
+
+/// Shows variant 1, then flips as planned: flip `i` shows variant `i % 2`.
 ///
 /// # Errors
 /// When the kernel refuses a step or an event does not come.
-pub fn run(session: &mut Session<'_>, target: &Target, count: u64, pace: Pace) -> Result<()> {
+pub fn run(session: &mut Session<'_>, target: &Target, plan: &Plan) -> Result<()> {
+    let &Plan {
+        count,
+        pace,
+        interval,
+    } = plan;
     let screen = session.screen(target)?;
     let mode = screen.output().mode(&target.mode)?;
     let frames = [
@@ -35,8 +50,11 @@ pub fn run(session: &mut Session<'_>, target: &Target, count: u64, pace: Pace) -
     let mut wrong = Vec::new();
     let mut submitted = 0;
     let start = Instant::now();
+    let mut turn = start;
     let mut events = Events::new(session.device, &session.stop);
     for flip in 0..count {
+        std::thread::sleep(turn.saturating_duration_since(Instant::now()));
+        turn += interval;
         let at = usize::from(flip % 2 == 1);
         screen.flip(ids[at], pace, flip).with_context(|| {
             format!("flip {flip} of {count} was refused, with no other pending")

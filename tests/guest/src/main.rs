@@ -11,6 +11,7 @@ mod device;
 mod dirty;
 mod errors;
 mod events;
+mod exhaust;
 mod flips;
 mod forever;
 mod format;
@@ -110,7 +111,15 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
             target,
             count,
             nonblock,
-        } => flips::run(&mut session, target, *count, cli::pace(*nonblock)),
+            rate,
+        } => {
+            let plan = flips::Plan {
+                count: *count,
+                pace: cli::pace(*nonblock),
+                interval: rate.unwrap_or_default(),
+            };
+            flips::run(&mut session, target, &plan)
+        }
         Command::FlipForever { target, survive } => forever::run(&mut session, target, *survive),
         Command::Heads { target, flips } => heads::run(&mut session, target, *flips),
         Command::Modes { target, loops } => power::modes(&mut session, target, *loops),
@@ -135,6 +144,7 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
             rounds,
             seed,
         } => rounds::run(&mut session, target, *rounds, *seed),
+        Command::Exhaust { target } => exhaust::run(&mut session, target),
         Command::Errors { target } => errors::run(&mut session, target),
         Command::Buffers {
             rounds,

@@ -17,7 +17,7 @@ use crate::session::Session;
 /// Largest width and height, in pixels.
 const LARGEST: (u32, u32) = (3840, 2160);
 /// One in so many buffers has more pixels than [`FULL_HD`].
-const LARGE_EVERY: u32 = 8;
+const LARGE_EVERY: u32 = 10;
 const FULL_HD: (u32, u32) = (1920, 1080);
 const PAGE: usize = 4096;
 
@@ -77,7 +77,7 @@ pub fn run(session: &mut Session<'_>, target: &Target, rounds: u32, seed: u64) -
         }),
     );
     session.report.check(
-        "at least one in eight is larger than 1920x1080",
+        "at least one in ten is larger than 1920x1080",
         true,
         large >= rounds / LARGE_EVERY,
     );
