@@ -39,6 +39,7 @@ pub(crate) const CHUNK: usize = 256;
 
 const OKAY: i32 = xen_sys::GNTST_okay as i32;
 const NO_DEVICE_SPACE: i32 = xen_sys::GNTST_no_device_space;
+const NO_SPACE: i32 = xen_sys::GNTST_no_space;
 
 type Placeholder = *mut bindings::page;
 
@@ -50,7 +51,7 @@ type Placeholder = *mut bindings::page;
 pub(crate) fn judge(status: i16) -> Result {
     match i32::from(status) {
         OKAY => Ok(()),
-        NO_DEVICE_SPACE => Err(ENOSPC),
+        NO_DEVICE_SPACE | NO_SPACE => Err(ENOSPC),
         _ => Err(EPROTO),
     }
 }
