@@ -8,6 +8,7 @@ use crate::backend::Record;
 use crate::guest::Config;
 use crate::guest::Guest;
 use crate::guest::Kind;
+use crate::guest::Limits;
 use crate::health::Accounts;
 use crate::kernel::Kernel;
 use crate::link::Domain;
@@ -66,6 +67,8 @@ pub struct Setting {
     pub be_alloc: bool,
     /// Where the backend runs.
     pub home: Home,
+    /// What Xen lets the guest have.
+    pub limits: Limits,
 }
 
 /// Where a setting's backend runs.
@@ -78,6 +81,17 @@ pub enum Home {
 }
 
 impl Setting {
+    /// A backend in Dom0 that allocates nothing, and a guest with as much as guests have.
+    pub const fn new(output: Output, connectors: &'static [Connector]) -> Self {
+        Self {
+            output,
+            connectors,
+            be_alloc: false,
+            home: Home::Dom0,
+            limits: Limits::NONE,
+        }
+    }
+
     /// Size of a picture of the first connector, in bytes. What is lost on a smaller one is seen if it is more than one picture.
     pub fn frame(&self) -> u64 {
         self.connectors.first().map_or(0, |connector| {
@@ -202,9 +216,17 @@ impl Bench<'_> {
     ///
     /// When one does not, with those that failed.
     pub fn test(&mut self, arguments: &str) -> Result<String> {
-        let ended = self
-            .guest
-            .run(self.machine, &format!("xen-display-test {arguments}"), LONG)?;
+        self.test_within(arguments, LONG)
+    }
+
+    /// The same of one that takes a time of its own.
+    ///
+    /// # Errors
+    ///
+    /// When a check does not hold, with those that failed.
+    pub fn test_within(&mut self, arguments: &str, at_most: Duration) -> Result<String> {
+        let command = format!("xen-display-test {arguments}");
+        let ended = self.guest.run(self.machine, &command, at_most)?;
         self.judge(arguments, ended)
     }
 
@@ -424,6 +446,7 @@ pub fn boot_guest(
             connectors: connectors.collect(),
             backend,
             be_alloc: setting.be_alloc,
+            limits: setting.limits,
             // Xen takes seconds to give and take back every half GiB on an emulated processor.
             memory: 384,
         },

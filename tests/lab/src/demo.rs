@@ -7,13 +7,14 @@ use crate::backend::Place;
 use crate::backend::Sink;
 use crate::bench::Connector;
 use crate::bench::Driver;
-use crate::bench::Home;
 use crate::bench::LONG;
 use crate::bench::SHORT;
 use crate::bench::Setting;
 use crate::bench::boot_guest;
 use crate::check::ingredients;
 use crate::cli::Common;
+use crate::counters::Counters;
+use crate::counters::Growth;
 use crate::guest::Guest;
 use crate::guest::Kind;
 use crate::kernel::Kernel;
@@ -58,12 +59,7 @@ pub fn run(options: &Common) -> Result<()> {
     let place = Place::in_dom0(Output::Copied(Sink::VIRTIO));
     let backend = Backend::start(&mut machine, place)?;
     let kind = Kind::Pvh;
-    let setting = Setting {
-        output: place.output,
-        connectors: &[DISPLAY],
-        be_alloc: false,
-        home: Home::Dom0,
-    };
+    let setting = Setting::new(place.output, &[DISPLAY]);
     let step = Step::new("booting a guest");
     let guest = boot_guest(&mut machine, &driver, kind, "guest", setting, place.domain)?;
     drop(step);
@@ -113,15 +109,6 @@ struct Show<'a> {
     out: &'a Path,
 }
 
-/// What is counted before and after.
-struct Counters {
-    at: Instant,
-    flips: u64,
-    backend: f64,
-    dom0: f64,
-    guest: f64,
-}
-
 impl Show<'_> {
     /// Run a program for a while, take its picture, and return its row of the table.
     fn program(&mut self, name: &str, command: &str, also: Option<&str>) -> Result<[String; 5]> {
@@ -157,35 +144,21 @@ impl Show<'_> {
             self.machine.link.wait(job, SHORT)?;
         }
         drop(step);
-        let seconds = (after.at - before.at).as_secs_f64();
-        let flips = after.flips - before.flips;
+        let Growth { time, by } = after.since(&before);
+        let seconds = time.as_secs_f64();
         let share = |used: f64| format!("{used:.1} s of {seconds:.1} s");
         #[allow(clippy::cast_precision_loss, reason = "a few hundred")]
-        let rate = flips as f64 / seconds;
+        let rate = by.flips as f64 / seconds;
         Ok([
-            flips.to_string(),
+            by.flips.to_string(),
             format!("{rate:.1}"),
-            share(after.dom0 - before.dom0),
-            share(after.backend - before.backend),
-            share(after.guest - before.guest),
+            share(by.dom0),
+            share(by.backend),
+            share(by.guest),
         ])
     }
 
     fn counters(&mut self) -> Result<Counters> {
-        let figures = self.backend.figures(self.machine)?;
-        let times = self.machine.domains()?;
-        let time = |id| {
-            times
-                .get(&id)
-                .copied()
-                .with_context(|| format!("xl list lacks the domain {id}"))
-        };
-        Ok(Counters {
-            at: Instant::now(),
-            flips: figures.heads.iter().map(|head| head.flips).sum(),
-            backend: figures.cpu_seconds,
-            dom0: time(0)?,
-            guest: time(self.guest.id)?,
-        })
+        Counters::read(self.machine, self.backend, self.guest)
     }
 }

@@ -72,8 +72,36 @@ pub struct Config {
     pub backend: Domain,
     /// Whether its backend is to allocate its display buffers.
     pub be_alloc: bool,
+    /// What Xen lets it have.
+    pub limits: Limits,
     /// Memory in MiB.
     pub memory: u32,
+}
+
+/// What Xen lets a guest have, if less than by default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Pages of its grant table, of 512 entries each.
+    pub grant_frames: Option<u16>,
+    /// Pages in which Xen notes what the guest maps of others.
+    pub maptrack_frames: Option<u16>,
+}
+
+impl Limits {
+    /// As by default.
+    pub const NONE: Self = Self {
+        grant_frames: None,
+        maptrack_frames: None,
+    };
+
+    /// As `xl.cfg(5)` has them.
+    fn in_xl_cfg(self) -> String {
+        let line = |key, value: Option<u16>| {
+            value.map_or(String::new(), |value| format!("{key} = {value}\n"))
+        };
+        line("max_grant_frames", self.grant_frames)
+            + &line("max_maptrack_frames", self.maptrack_frames)
+    }
 }
 
 impl Config {
@@ -85,6 +113,7 @@ impl Config {
             connectors: Vec::new(),
             backend: Domain::Zero,
             be_alloc: false,
+            limits: Limits::NONE,
             memory: 384,
         }
     }
@@ -241,6 +270,7 @@ fn xl_cfg(config: &Config) -> String {
         connectors,
         backend,
         be_alloc,
+        limits,
         memory,
     } = config;
     let for_kind = match kind {
@@ -264,6 +294,7 @@ fn xl_cfg(config: &Config) -> String {
             connectors.join(";")
         )
     };
+    let limits = limits.in_xl_cfg();
     let driver_domain = u8::from(name == DRIVER_DOMAIN);
     format!(
         "name = \"{name}\"\n\
@@ -275,6 +306,7 @@ fn xl_cfg(config: &Config) -> String {
          extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
          disk = [ 'phy:/dev/vdc,xvda,r', 'phy:/dev/vdb,xvdb,r' ]\n\
          {vdispl}\
+         {limits}\
          driver_domain = {driver_domain}\n\
          on_poweroff = \"destroy\"\n\
          on_reboot = \"destroy\"\n\

@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod check;
 mod cli;
+mod counters;
 mod demo;
 mod gates;
 mod guest;

@@ -7,7 +7,6 @@ use crate::backend::Output;
 use crate::backend::Place;
 use crate::bench::Connector;
 use crate::bench::Driver;
-use crate::bench::Home;
 use crate::bench::LONG;
 use crate::bench::Setting;
 use crate::bench::boot_guest;
@@ -42,10 +41,8 @@ pub fn run(options: &Try) -> Result<bool> {
     let place = Place::in_dom0(output);
     let backend = Backend::start(&mut machine, place)?;
     let setting = Setting {
-        output,
-        connectors: &[DISPLAY],
         be_alloc: options.be_alloc,
-        home: Home::Dom0,
+        ..Setting::new(output, &[DISPLAY])
     };
     let kind = match ingredients.kernel.arch {
         Arch::Arm64 => Kind::Arm64,

@@ -7,6 +7,7 @@ use super::faults::start_backend;
 use crate::backend::LOAD_MODULE;
 use crate::bench::Bench;
 use crate::bench::SHORT;
+use crate::bench::wait_for_display;
 use crate::bench::wait_until;
 use crate::guest::Kind;
 use anyhow::Context;
@@ -117,6 +118,31 @@ pub fn refused(bench: &mut Bench<'_>) -> Result<()> {
     backend.stop(bench.machine)?;
     start_backend(bench, place)?;
     memory(bench)
+}
+
+/// Beyond the limit that the module was loaded with, buffers are in the guest's memory.
+pub fn limit(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
+        // It has no limit, or nothing that is limited.
+        return Ok(());
+    }
+    let connector = bench.connector(0)?;
+    let mib = bench.setting.frame().div_ceil(1 << 20);
+    let load = bench.driver.command().to_owned();
+    bench.sh(&format!("rmmod xen_drm_front && {load} be_alloc_mib={mib}"))?;
+    wait_for_display(bench.machine, bench.guest)?;
+    // Two cards are on the screen in turn, and there is room for one.
+    let job = bench.show("flips --count 2 --hold")?;
+    bench.expect_card(connector, 1, "XRGB8888")?;
+    let found = theirs(bench)?;
+    ensure!(found == 1, "{found} buffers are in the backend's memory");
+    let said = bench.sh("dmesg | grep 'limit be_alloc_mib'")?;
+    ensure!(
+        said.lines().count() == 1,
+        "the guest said of the limit: {said}"
+    );
+    bench.end(job)?;
+    Ok(())
 }
 
 /// How many buffers are in the backend's memory.

@@ -9,6 +9,7 @@ mod errors;
 mod faults;
 mod flips;
 mod guests;
+mod limits;
 mod module;
 mod power;
 mod sharing;
@@ -24,6 +25,7 @@ use crate::bench::Connector;
 use crate::bench::Home;
 use crate::bench::Setting;
 use crate::guest::Kind;
+use crate::guest::Limits;
 use anyhow::Result;
 
 pub use clients::CLIENT;
@@ -127,19 +129,9 @@ const SECOND_FULL_HD: Connector = Connector {
 };
 
 /// Two heads, captured.
-const TWO_HEADS: Setting = Setting {
-    output: Output::Capture,
-    connectors: &[XGA, SECOND_FULL_HD],
-    be_alloc: false,
-    home: Home::Dom0,
-};
+const TWO_HEADS: Setting = Setting::new(Output::Capture, &[XGA, SECOND_FULL_HD]);
 /// A small head, captured, and a second one that is smaller yet: for whatever flips much.
-const SMALL: Setting = Setting {
-    output: Output::CaptureAtOnce,
-    connectors: &[HALF_XGA, SECOND_TINY],
-    be_alloc: false,
-    home: Home::Dom0,
-};
+const SMALL: Setting = Setting::new(Output::CaptureAtOnce, &[HALF_XGA, SECOND_TINY]);
 /// The same, in memory of the backend's where the guest can map it.
 const BE_ALLOC: Setting = Setting {
     be_alloc: true,
@@ -160,20 +152,27 @@ const DRIVER_DOMAIN: Setting = Setting {
     home: Home::DriverDomain,
     ..SMALL
 };
+/// A grant table that a few buffers fill. The guest's disks have more than half of it.
+const FEW_GRANTS: Setting = Setting {
+    limits: Limits {
+        grant_frames: Some(8),
+        ..Limits::NONE
+    },
+    ..SMALL
+};
+/// Room to note that 256 pages are mapped, which a buffer of the backend's does not have.
+const FEW_MAPPINGS: Setting = Setting {
+    connectors: &[XGA],
+    limits: Limits {
+        maptrack_frames: Some(1),
+        ..Limits::NONE
+    },
+    ..BE_ALLOC
+};
 /// Dom0's display.
-const SCREEN: Setting = Setting {
-    output: Output::Copied(Sink::VIRTIO),
-    connectors: &[XGA],
-    be_alloc: false,
-    home: Home::Dom0,
-};
+const SCREEN: Setting = Setting::new(Output::Copied(Sink::VIRTIO), &[XGA]);
 /// Dom0's other display, which shows the guest's own pages.
-const ZERO_COPY: Setting = Setting {
-    output: Output::InPlace(Sink::BOCHS),
-    connectors: &[XGA],
-    be_alloc: false,
-    home: Home::Dom0,
-};
+const ZERO_COPY: Setting = Setting::new(Output::InPlace(Sink::BOCHS), &[XGA]);
 /// Dom0's display shows buffers that it has allocated itself.
 const BE_ALLOC_ZERO_COPY: Setting = Setting {
     output: Output::InPlace(Sink::VIRTIO),
@@ -186,26 +185,11 @@ const BE_ALLOC_BOCHS: Setting = Setting {
     ..ZERO_COPY
 };
 /// A display that reads its pictures by itself and tells their checksums. Small, since it looks at every pixel of every frame.
-const VKMS: Setting = Setting {
-    output: Output::InPlace(Sink::Vkms),
-    connectors: &[HALF_XGA],
-    be_alloc: false,
-    home: Home::Dom0,
-};
+const VKMS: Setting = Setting::new(Output::InPlace(Sink::Vkms), &[HALF_XGA]);
 /// Dom0's other display at its largest.
-const LARGE_ZERO_COPY: Setting = Setting {
-    output: Output::InPlace(Sink::BOCHS),
-    connectors: &[FULL_HD],
-    be_alloc: false,
-    home: Home::Dom0,
-};
+const LARGE_ZERO_COPY: Setting = Setting::new(Output::InPlace(Sink::BOCHS), &[FULL_HD]);
 /// Dom0's display at its largest.
-const LARGE_SCREEN: Setting = Setting {
-    output: Output::Copied(Sink::VIRTIO),
-    connectors: &[FULL_HD],
-    be_alloc: false,
-    home: Home::Dom0,
-};
+const LARGE_SCREEN: Setting = Setting::new(Output::Copied(Sink::VIRTIO), &[FULL_HD]);
 
 const fn check(
     name: &'static str,
@@ -269,7 +253,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("errors", SMALL, errors::table),
     check("buffers", SMALL, errors::buffers),
     check("vgem", SMALL, sharing::vgem),
-    full("import-vgem", SMALL, sharing::import_vgem),
+    check("import-vgem", SMALL, sharing::import_vgem),
     check("import-udmabuf", SMALL, sharing::import_udmabuf),
     check("import-dma-heap", SMALL, sharing::import_dma_heap),
     check("kmscube", SMALL, clients::kmscube),
@@ -323,6 +307,9 @@ pub const SCENARIOS: &[Scenario] = &[
         BE_ALLOC,
         guests::destroyed,
     ),
+    last("be-alloc-limit", BE_ALLOC, be_alloc::limit),
+    check("grants-used-up", FEW_GRANTS, limits::grants),
+    check("be-alloc-no-room", FEW_MAPPINGS, limits::mappings),
     full("rounds", STAMP, errors::rounds),
     full("rounds-10000", STAMP, errors::many_rounds),
     full("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds),

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Guests to which Xen gives little.
+
+use super::be_alloc::theirs;
+use super::faults::shows_a_card;
+use crate::bench::Bench;
+use crate::guest::Kind;
+use anyhow::Result;
+use anyhow::ensure;
+
+/// Where the grant table is full a program is told so, and what is freed can be had again.
+pub fn grants(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        // It has no share of the table: it takes all, and the disks stand still.
+        return Ok(());
+    }
+    shows_a_card(bench)?;
+    bench.test("exhaust")?;
+    shows_a_card(bench)
+}
+
+/// Where Xen does not map the backend's memory, a buffer is in the guest's.
+pub fn mappings(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
+        // It does not fall back, or does not ask.
+        return Ok(());
+    }
+    let connector = bench.connector(0)?;
+    let job = bench.show("card --hold --variant 1")?;
+    bench.expect_card(connector, 1, "XRGB8888")?;
+    let theirs = theirs(bench)?;
+    ensure!(theirs == 0, "{theirs} buffers are in the backend's memory");
+    let said = bench.sh("dmesg | grep 'the buffer is allocated in this domain'")?;
+    ensure!(said.contains("ENOSPC"), "the guest said: {said}");
+    bench.end(job)?;
+    bench.count_anew()?;
+    shows_a_card(bench)
+}
