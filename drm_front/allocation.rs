@@ -37,8 +37,8 @@ use crate::{
     kms::{
         driver::DumbGeometry,
         foreign::{
-            ForeignMemory,
-            Share, //
+            self,
+            ForeignMemory, //
         }, //
     },
     module_parameters,
@@ -128,8 +128,9 @@ fn try_allocate(
     let pages = geometry.size.div_ceil(PAGE_SIZE as u64);
     let pages = usize::try_from(pages).map_err(|_| local(ENOSPC))?;
     let limit = u64::from(module_parameters::be_alloc_mib.value()).saturating_mul(PAGES_PER_MIB);
-    let share = Share::take(pages, limit)
-        .ok_or(Failure::Now("the limit be_alloc_mib is reached", ENOSPC))?;
+    let share = foreign::PAGES
+        .take(pages, limit)
+        .map_err(|e| Failure::Now("the limit be_alloc_mib is reached", e))?;
     let directory = Directory::new(session.peer, pages).map_err(local)?;
 
     let cookie = DbufCookie::new(display.cookies.next());

@@ -171,7 +171,7 @@ fn grants(_display: &Display, m: &SeqFile) {
         m,
         "used: {used}\nlimit: {limit}\nstill mapped by a backend: {}\npages of backends in buffers: {}\n",
         reclaim::waiting(),
-        foreign::total()
+        foreign::PAGES.used()
     );
 }
 

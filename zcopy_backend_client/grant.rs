@@ -23,6 +23,10 @@ use kernel::{
 
 use crate::{
     attached::Attached,
+    budget::{
+        Budget,
+        Share, //
+    },
     domain::DomId,
     ledger::{
         self,
@@ -40,7 +44,7 @@ const ENTRIES_PER_FRAME: u64 = 512;
 /// The most entries taken from the grant table in one go: the interface counts in 16 bits.
 const BATCH: usize = 0x8000;
 
-static IN_USE: Atomic<u64> = Atomic::new(0);
+static IN_USE: Budget = Budget::unused();
 static LIMIT: Atomic<u64> = Atomic::new(0);
 
 /// Sets the share of the domain's grant table, in per cent, that this module may use: the rest is for its disks and networks.
@@ -56,7 +60,7 @@ pub(crate) fn set_share(percent: u32) {
 
 /// The grant entries that exist now, and the most there may be.
 pub fn usage() -> (u64, u64) {
-    (IN_USE.load(Relaxed), LIMIT.load(Relaxed))
+    (IN_USE.used(), LIMIT.load(Relaxed))
 }
 
 /// Says whether `entries` more would fit.
@@ -70,27 +74,6 @@ pub fn admit(entries: u64) -> Result {
         return Err(ENOSPC);
     }
     Ok(())
-}
-
-/// A part of the budget, given back when dropped.
-struct Budget(u64);
-
-impl Budget {
-    fn take(entries: usize) -> Result<Self> {
-        let entries = u64::try_from(entries).map_err(|_| ENOSPC)?;
-        let before = IN_USE.fetch_add(entries, Relaxed);
-        let budget = Self(entries);
-        if before.saturating_add(entries) > LIMIT.load(Relaxed) {
-            return Err(ENOSPC);
-        }
-        Ok(budget)
-    }
-}
-
-impl Drop for Budget {
-    fn drop(&mut self) {
-        IN_USE.fetch_sub(self.0, Relaxed);
-    }
 }
 
 /// Entries of the grant table set aside for us, given back when dropped.
@@ -158,7 +141,7 @@ impl Grant {
 /// be allocated to put it there.
 pub(crate) struct Ending {
     grants: KVVec<Grant>,
-    budget: Budget,
+    share: Share,
     /// Whose frames they are, if not ours. Goes after the grants.
     _dmabuf: Option<Arc<Attached>>,
     entry: Entry,
@@ -176,8 +159,7 @@ impl Ending {
                 let last = self.grants.len().saturating_sub(1);
                 self.grants.swap(i, last);
                 drop(self.grants.pop());
-                IN_USE.fetch_sub(1, Relaxed);
-                self.budget.0 = self.budget.0.saturating_sub(1);
+                self.share.give_back_one();
             } else {
                 i = i.saturating_add(1);
             }
@@ -228,7 +210,7 @@ impl Granted {
         mut frames: impl Iterator<Item = Frame>,
         dmabuf: Option<Arc<Attached>>,
     ) -> Result<Self> {
-        let budget = Budget::take(count)?;
+        let share = IN_USE.take(count, LIMIT.load(Relaxed))?;
         let entry = Entry::new(Direction::Granted, peer, count)?;
         if let Some(dmabuf) = &dmabuf {
             ledger::note_dmabuf(entry.number(), dmabuf.inode());
@@ -237,7 +219,7 @@ impl Granted {
             ending: Some(KBox::new(
                 Ending {
                     grants: KVVec::with_capacity(count, GFP_KERNEL)?,
-                    budget,
+                    share,
                     _dmabuf: dmabuf,
                     entry,
                     next: None,

@@ -4,7 +4,7 @@
 //!
 //! [`export`] gives pages of ours to another domain, with the page directory that tells it which; [`import`] maps pages that another
 //! domain gives us. Below that: [`grant`] (entries of the grant table, within a budget), [`reclaim`] (what the other domain does not let
-//! go), [`directory`] and its format, [`pgdir`] (pure), [`page`], [`domain`], [`work`]. [`dmabuf`] (with [`kernel_map`]) and [`attached`] do both for
+//! go), [`directory`] and its format, [`pgdir`] (pure), [`budget`], [`page`], [`domain`], [`work`]. [`dmabuf`] (with [`kernel_map`]) and [`attached`] do both for
 //! dma-bufs, and [`device`] for user space; [`ledger`] has what is shared now, and [`debugfs`] shows it. Nothing here knows what is in the memory, nor
 //! what is said about it.
 
@@ -12,6 +12,7 @@
 
 #[allow(unsafe_code)]
 pub mod attached;
+pub mod budget;
 mod debugfs;
 mod device;
 #[allow(unsafe_code)]

@@ -34,6 +34,10 @@ use kernel::{
 };
 
 use xen_zcopy::{
+    budget::{
+        Budget,
+        Share, //
+    },
     import::Imported,
     page::{
         self,
@@ -41,32 +45,8 @@ use xen_zcopy::{
     }, //
 };
 
-/// The sum of all [`Share`]s.
-static TOTAL: Atomic<u64> = Atomic::new(0);
-
-/// A part of the foreign memory that there may be, given back when dropped.
-pub(crate) struct Share(u64);
-
-impl Share {
-    /// Takes `pages`, if with them there are at most `limit`.
-    pub(crate) fn take(pages: usize, limit: u64) -> Option<Self> {
-        let pages = u64::try_from(pages).ok()?;
-        let before = TOTAL.fetch_add(pages, Relaxed);
-        let share = Self(pages);
-        (before.saturating_add(pages) <= limit).then_some(share)
-    }
-}
-
 /// Pages of foreign memory in buffers of all devices.
-pub(crate) fn total() -> u64 {
-    TOTAL.load(Relaxed)
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        TOTAL.fetch_sub(self.0, Relaxed);
-    }
-}
+pub(crate) static PAGES: Budget = Budget::unused();
 
 type Object = NonNull<xen_sys::drm_gem_shmem_object>;
 
