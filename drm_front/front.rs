@@ -71,6 +71,20 @@ impl xenbus::Driver for Front {
         connect(dev, display, BackendState::from_raw(state));
     }
 
+    fn suspend(_dev: &Device<Bound>, display: &Arc<Display>) -> Result {
+        if !display.dbufs.iter().any(|dbuf| dbuf.is_there()) {
+            return Ok(());
+        }
+        // What a backend has allocated is not saved with this domain, and only the end of a session brings it here.
+        if let Some(session) = display.session.get() {
+            display.disconnect(&session, "the domain is to be saved");
+        }
+        match display.leave_backends() {
+            false => Ok(()),
+            true => Err(ENOMEM),
+        }
+    }
+
     fn resume(_dev: &Device<Bound>, display: &Arc<Display>) -> Result {
         let mut connection = display.connection.lock();
         Display::drop_session(display, &mut connection);

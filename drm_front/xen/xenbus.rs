@@ -103,6 +103,13 @@ pub(crate) trait Driver: 'static {
     /// The other end's state has changed, or may have.
     fn otherend_changed(dev: &Device<device::Bound>, data: &Self::Data, state: RawState);
 
+    /// The domain is about to be saved, with tasks frozen and the other end as it was. If nothing comes of it, nobody tells.
+    ///
+    /// # Errors
+    ///
+    /// It is not saved then.
+    fn suspend(dev: &Device<device::Bound>, data: &Self::Data) -> Result;
+
     /// The domain has been restored: the other end, its rings and our grants to it are gone. Runs in the xenwatch thread,
     /// with tasks frozen and no watch on the other end.
     fn resume(dev: &Device<device::Bound>, data: &Self::Data) -> Result;
@@ -164,6 +171,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
         raw.not_essential = true;
         raw.probe = Some(Self::probe_callback);
         raw.otherend_changed = Some(Self::otherend_changed_callback);
+        raw.suspend = Some(Self::suspend_callback);
         raw.resume = Some(Self::resume_callback);
         raw.remove = Some(Self::remove_callback);
 
@@ -240,6 +248,12 @@ impl<T: Driver> Adapter<T> {
         // SAFETY: By this file's invariants the device is bound until this call has returned.
         let (dev, kept) = unsafe { Self::bound(dev) };
         T::otherend_changed(dev, &kept.data, state);
+    }
+
+    extern "C" fn suspend_callback(dev: *mut xen_sys::xenbus_device) -> c_int {
+        // SAFETY: xenbus suspends bound devices only, with user space frozen and the device locked, so nobody unbinds it.
+        let (dev, kept) = unsafe { Self::bound(dev) };
+        from_result(|| T::suspend(dev, &kept.data).map(|()| 0))
     }
 
     extern "C" fn resume_callback(dev: *mut xen_sys::xenbus_device) -> c_int {
