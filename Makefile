@@ -15,6 +15,7 @@ help:
 	@echo 'make demo         show the stack at work; pictures go to out/demo'
 	@echo 'make check        the tests of every landing; logs go to out/check'
 	@echo 'make check-full   all tests, with those that take long'
+	@echo 'make bench-zcopy  what a frame costs, copied and not; goes to out/bench-zcopy'
 	@echo 'make list         the names of the tests'
 	@echo 'make module       build the modules and say where they are'
 	@echo 'make prepare      fetch and build all that the others need'
@@ -35,6 +36,9 @@ check:
 check-full:
 	@$(LAB) check --full $(common) $(only)
 
+bench-zcopy:
+	@$(LAB) bench-zcopy $(common) $(only)
+
 list:
 	@$(LAB) list
 
@@ -53,4 +57,4 @@ shell:
 clean:
 	rm -rf out
 
-.PHONY: help demo check check-full list module prepare try shell clean
+.PHONY: help demo check check-full bench-zcopy list module prepare try shell clean

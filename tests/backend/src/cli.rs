@@ -2,6 +2,7 @@
 //! The command line.
 
 use crate::device::Versions;
+use crate::faults::{Faults, Script};
 use crate::resources::Limits;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -60,6 +61,10 @@ pub struct Arguments {
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     max_memory: u32,
 
+    /// Do wrong what this script says: a test of frontends (README.md has the words)
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+
     /// Write figures of all heads to this file at the end, as JSON
     #[arg(long, value_name = "FILE")]
     pub stats: Option<PathBuf>,
@@ -99,6 +104,16 @@ impl Arguments {
             supported,
             advertised: !self.no_versions,
         }
+    }
+
+    /// What is to be done wrong.
+    ///
+    /// # Errors
+    ///
+    /// The script cannot be read, or is none.
+    pub fn faults(&self) -> anyhow::Result<Faults> {
+        let script = self.faults.as_deref().map(Script::read).transpose()?;
+        Ok(Faults::new(script.unwrap_or_default()))
     }
 
     /// The device's names of connectors, by the guests' names.

@@ -78,6 +78,14 @@ impl EventChannels {
         })
     }
 
+    /// Hits the other end of a local port.
+    pub fn notify(&self, local: u32) {
+        if let Err(error) = self.control.notify(local) {
+            // The guest has closed its end: its state in XenStore will say so.
+            log::debug!("cannot notify on port {local}: {error}");
+        }
+    }
+
     fn dispatch(&self, reader: &RawEventChannelService) {
         loop {
             match reader.pending() {
@@ -111,10 +119,7 @@ impl Port {
 
     /// Hits the guest's end.
     pub fn notify(&self) {
-        if let Err(error) = self.channels.control.notify(self.local) {
-            // The guest has closed its end: its state in XenStore will say so.
-            log::debug!("cannot notify on port {}: {error}", self.local);
-        }
+        self.channels.notify(self.local);
     }
 
     /// Lets the next hit through. The kernel masks a port when it reports it, so a guest that hits it without end costs

@@ -4,16 +4,18 @@
 use crate::buffer::Framebuffer;
 use crate::connector::Connector;
 use crate::evtchn::{EventChannels, Port};
+use crate::faults::{Faults, Order, shift};
 use crate::memory::SharedMemory;
 use crate::output::{Completion, Head as OutputHead, Output, Picture, Transfer};
-use crate::protocol::{Errno, SetConfig};
+use crate::protocol::{Errno, SetConfig, encode_flip_event};
 use crate::refusal::Refusal;
 use crate::report::say;
-use crate::ring::{EventPage, RequestRing};
+use crate::ring::{EventPage, IN_CONS, IN_PROD, RequestRing};
 use crate::session::Message;
 use crate::stats::{HeadCounters, HeadName};
 use anyhow::{Context, Result};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
@@ -29,6 +31,15 @@ struct PendingFlip {
     fb: u64,
     /// None: the output will say so.
     due: Option<Instant>,
+    /// How its end is told, if not as it should be.
+    fault: Option<Order>,
+}
+
+/// An event that is told later than it should be.
+struct LateEvent {
+    due: Instant,
+    fb: u64,
+    order: Order,
 }
 
 /// One connector of a connected guest.
@@ -37,6 +48,10 @@ pub struct Head {
     output: Box<dyn OutputHead>,
     shown: Option<Shown>,
     pending: Option<PendingFlip>,
+    late: Vec<LateEvent>,
+    /// For the next flip that is accepted.
+    event_fault: Option<Order>,
+    faults: Arc<Faults>,
     /// Events of the output that belong to flips which were completed without waiting for them.
     stale_events: u32,
     dropped_events: u64,
@@ -65,6 +80,7 @@ impl Head {
         output: &dyn Output,
         channels: &Arc<EventChannels>,
         session: &Sender<Message>,
+        faults: Arc<Faults>,
     ) -> Result<Self> {
         let index = connector.index as usize;
         let flips = session.clone();
@@ -83,6 +99,9 @@ impl Head {
             output,
             shown: None,
             pending: None,
+            late: Vec::new(),
+            event_fault: None,
+            faults,
             stale_events: 0,
             dropped_events: 0,
             req_port,
@@ -223,6 +242,7 @@ impl Head {
         self.pending = Some(PendingFlip {
             fb: framebuffer.cookie,
             due,
+            fault: self.event_fault.take(),
         });
         self.count(transfer, picture);
         self.shown = Some(Shown {
@@ -251,14 +271,56 @@ impl Head {
 
     /// When [`Self::complete_due`] has something to do.
     pub fn due(&self) -> Option<Instant> {
+        let late = self.late.iter().map(|late| late.due).min();
+        self.flip_due().into_iter().chain(late).min()
+    }
+
+    fn flip_due(&self) -> Option<Instant> {
         self.pending.as_ref().and_then(|pending| pending.due)
     }
 
     /// Completes the flip in flight, if its time has come.
     pub fn complete_due(&mut self, now: Instant) {
-        if self.due().is_some_and(|due| due <= now) {
+        if self.flip_due().is_some_and(|due| due <= now) {
             self.complete();
         }
+        let (due, later) = std::mem::take(&mut self.late)
+            .into_iter()
+            .partition::<Vec<_>, _>(|late| late.due <= now);
+        self.late = later;
+        for late in due {
+            self.misinform(late.fb, &late.order);
+        }
+    }
+
+    /// How the end of the next flip is told.
+    pub fn set_event_fault(&mut self, order: Option<Order>) {
+        self.event_fault = order;
+    }
+
+    /// Tells of the end of a flip as a fault has it.
+    pub fn misinform(&mut self, fb: u64, order: &Order) {
+        let event = &order.fault.event;
+        for _ in 0..event.copies {
+            let mut slot = encode_flip_event(0, event.cookie.unwrap_or(fb));
+            if let Some(id) = event.id {
+                slot[0..2].copy_from_slice(&id.to_ne_bytes());
+            }
+            if let Some(kind) = event.kind {
+                slot[2] = kind;
+            }
+            self.events.publish(&slot);
+        }
+        let indices = &order.fault.page;
+        let words = self.events.words();
+        shift(
+            &words[IN_CONS],
+            words[IN_CONS].load(Ordering::Relaxed),
+            indices.in_cons,
+        );
+        shift(&words[IN_PROD], self.events.next_event(), indices.in_prod);
+        self.evt_port.notify();
+        self.faults.delivered(order);
     }
 
     /// The output says that a flip is done.
@@ -304,6 +366,22 @@ impl Head {
             return;
         };
         self.counters.flip();
+        if let Some(order) = pending.fault {
+            let event = &order.fault.event;
+            if event.early {
+                return;
+            }
+            if event.late.0.is_zero() {
+                self.misinform(pending.fb, &order);
+            } else {
+                self.late.push(LateEvent {
+                    due: Instant::now() + event.late.0,
+                    fb: pending.fb,
+                    order,
+                });
+            }
+            return;
+        }
         if self.events.flip_done(pending.fb) {
             self.evt_port.notify();
         } else {

@@ -13,6 +13,7 @@ mod dmabuf;
 mod domain;
 mod edid;
 mod evtchn;
+mod faults;
 mod head;
 mod manager;
 mod memory;
@@ -66,6 +67,7 @@ fn main() -> Result<()> {
         limits: arguments.limits(),
         zcopy: arguments.zero_copy.then(open_zcopy).transpose()?,
         strict: arguments.strict,
+        faults: Arc::new(arguments.faults()?),
         session_ended: Notify::new(),
     });
     let runtime = runtime::Builder::new_current_thread()

@@ -135,6 +135,22 @@ impl RequestRing {
         Ok(req_prod != self.req_cons)
     }
 
+    /// The page as it is shared: for faults.
+    pub fn words(&self) -> &[AtomicU32] {
+        self.page.words()
+    }
+
+    /// The index that the next response has.
+    pub fn next_response(&self) -> u32 {
+        self.rsp_prod
+    }
+
+    /// Writes a response where the last one was published, whoever reads it now: for faults.
+    pub fn overwrite_last(&self, slot: &Slot) {
+        let last = self.rsp_prod.wrapping_sub(1);
+        store(slot_words(&self.page, last % REQUEST_SLOTS), slot);
+    }
+
     /// Publishes a response; true: the frontend wants to be notified.
     pub fn answer(&mut self, slot: &Slot) -> bool {
         store(slot_words(&self.page, self.rsp_prod % REQUEST_SLOTS), slot);
@@ -173,17 +189,29 @@ impl EventPage {
         })
     }
 
+    /// The page as it is shared: for faults.
+    pub fn words(&self) -> &[AtomicU32] {
+        self.page.words()
+    }
+
+    /// The index that the next event has.
+    pub fn next_event(&self) -> u32 {
+        self.in_prod
+    }
+
     /// Publishes "this framebuffer is on the screen"; false: no room, the event is dropped.
     pub fn flip_done(&mut self, fb: u64) -> bool {
+        self.publish(&encode_flip_event(self.next_id, fb))
+    }
+
+    /// Publishes an event; false: no room, it is dropped.
+    pub fn publish(&mut self, event: &Slot) -> bool {
         let in_cons = self.page.words()[IN_CONS].load(Ordering::Acquire);
         // More than the size is nonsense, which is as good as full.
         if self.in_prod.wrapping_sub(in_cons) >= EVENT_SLOTS {
             return false;
         }
-        store(
-            slot_words(&self.page, self.in_prod % EVENT_SLOTS),
-            &encode_flip_event(self.next_id, fb),
-        );
+        store(slot_words(&self.page, self.in_prod % EVENT_SLOTS), event);
         self.next_id = self.next_id.wrapping_add(1);
         self.in_prod = self.in_prod.wrapping_add(1);
         self.page.words()[IN_PROD].store(self.in_prod, Ordering::Release);

@@ -4,12 +4,15 @@
 //! A thread for each device: a guest with large pictures or a slow display delays nobody but itself. Within a device
 //! everything happens in order.
 
+mod misconduct;
+
 use crate::connector::Connector;
 use crate::device::Versions;
 use crate::directory;
 use crate::domain::Domain;
 use crate::edid;
 use crate::evtchn::EventChannels;
+use crate::faults::Faults;
 use crate::head::Head;
 use crate::output::Output;
 use crate::protocol::{
@@ -19,6 +22,7 @@ use crate::refusal::Refusal;
 use crate::report::Complaints;
 use crate::resources::{Limits, Resources};
 use crate::ring::{REQUEST_SLOTS, RingError};
+use crate::session::misconduct::Misconduct;
 use crate::stats::{HeadName, Stats};
 use anyhow::{Context, Result, anyhow};
 use std::sync::Arc;
@@ -56,6 +60,8 @@ pub struct Environment {
     pub zcopy: Option<Arc<Zcopy>>,
     /// Refuse requests with reserved octets that are not 0, and EDID buffers that are too small.
     pub strict: bool,
+    /// What is to be done wrong.
+    pub faults: Arc<Faults>,
     /// Hit when a session ends.
     pub session_ended: Notify,
 }
@@ -110,6 +116,7 @@ impl Handle {
                 &*environment.output,
                 &environment.channels,
                 &messages,
+                environment.faults.clone(),
             );
             heads.push(head.with_context(|| {
                 format!("connector {} ({})", connector.index, connector.unique_id)
@@ -125,6 +132,7 @@ impl Handle {
             heads,
             version: guest.version,
             strict: environment.strict,
+            misconduct: Misconduct::new(environment),
             messages: messages.clone(),
         };
         let environment = environment.clone();
@@ -190,6 +198,7 @@ struct Session {
     resources: Resources,
     version: u32,
     strict: bool,
+    misconduct: Misconduct,
     complaints: Complaints,
     /// To this session itself.
     messages: Sender<Message>,
@@ -202,7 +211,8 @@ impl Session {
             self.serve(index)?;
         }
         loop {
-            let due = self.heads.iter().filter_map(Head::due).min();
+            let flips = self.heads.iter().filter_map(Head::due);
+            let due = flips.chain(self.misconduct.due()).min();
             let message = match due {
                 Some(due) => queue.recv_timeout(due.saturating_duration_since(Instant::now())),
                 None => queue.recv().map_err(RecvTimeoutError::from),
@@ -222,6 +232,7 @@ impl Session {
             self.heads
                 .iter_mut()
                 .for_each(|head| head.complete_due(now));
+            self.answer_late(now);
         }
         Ok(())
     }
@@ -252,13 +263,11 @@ impl Session {
             };
             match head.requests.take()? {
                 Some(slot) => {
-                    let response = self.execute(index, &slot).encode();
-                    let Some(head) = self.heads.get_mut(index) else {
-                        return Ok(());
-                    };
-                    if head.requests.answer(&response) {
-                        head.req_port().notify();
+                    if self.misbehaves(index, &slot) {
+                        continue;
                     }
+                    let response = self.execute(index, &slot).encode();
+                    self.answer(index, &response);
                 }
                 None => {
                     if !head.requests.rest()? {
@@ -273,6 +282,15 @@ impl Session {
             let _ = self.messages.send(Message::Port(head.req_port().number()));
         }
         Ok(())
+    }
+
+    fn answer(&mut self, index: usize, response: &Slot) {
+        if let Some(head) = self.heads.get_mut(index) {
+            if head.requests.answer(response) {
+                head.req_port().notify();
+            }
+        }
+        self.answer_held(index);
     }
 
     fn execute(&mut self, index: usize, slot: &Slot) -> Response {

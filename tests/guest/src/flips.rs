@@ -49,6 +49,7 @@ pub fn run(session: &mut Session<'_>, target: &Target, plan: &Plan) -> Result<()
     let mut sequence = Sequence::new(screen.output().crtc.into(), 0);
     let mut wrong = Vec::new();
     let mut submitted = 0;
+    session.report.say("flipping", json!(count));
     let start = Instant::now();
     let mut turn = start;
     let mut events = Events::new(session.device, &session.stop);

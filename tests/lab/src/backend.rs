@@ -180,6 +180,15 @@ impl Backend {
     ///
     /// When it ends or does not get ready.
     pub fn start(machine: &mut Machine, place: Place) -> Result<Self> {
+        Self::start_with(machine, place, "")
+    }
+
+    /// The same with more options.
+    ///
+    /// # Errors
+    ///
+    /// When it ends or does not get ready.
+    pub fn start_with(machine: &mut Machine, place: Place, also: &str) -> Result<Self> {
         let directory = place.directory();
         let options = match place.output {
             Output::Capture => format!("capture:{directory}/capture"),
@@ -191,7 +200,7 @@ impl Backend {
             }
         };
         let command = format!(
-            "{DRIVERS}; PATH=$PATH:/lab/bin; exec xen-displ-backend --output {options} --stats {directory}/backend.json"
+            "{DRIVERS}; PATH=$PATH:/lab/bin; exec xen-displ-backend --output {options} --stats {directory}/backend.json {also}"
         );
         let job = machine.link.spawn(place.domain, &command)?;
         machine

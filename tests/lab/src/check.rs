@@ -31,6 +31,7 @@ use crate::process::run_logged;
 use crate::programs;
 use crate::programs::cargo;
 use crate::progress::Step;
+use crate::qemu::Resolution;
 use crate::report::Report;
 use crate::scenarios::After;
 use crate::scenarios::KINDS;
@@ -281,6 +282,7 @@ pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
         kernel,
         modules,
         dom0_modules,
+        display: Resolution::FULL_HD,
     })
 }
 

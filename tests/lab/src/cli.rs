@@ -31,6 +31,8 @@ pub enum Command {
     Module(Common),
     /// List the tests.
     List,
+    /// Measure what a frame costs Dom0 and the guest, copied and not, and draw it.
+    BenchZcopy(Bench),
     /// Boot a machine and one guest, run a command line in the guest, show what it says.
     Try(Try),
 }
@@ -58,6 +60,17 @@ pub struct Check {
     /// Run what takes too long for every landing too.
     #[arg(long)]
     pub full: bool,
+}
+
+/// Options of `bench-zcopy`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// Options of all commands.
+    #[command(flatten)]
+    pub common: Common,
+    /// Measure only the rows whose name is or contains this.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
 }
 
 /// Options of `try`.

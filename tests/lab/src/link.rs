@@ -37,6 +37,13 @@ pub struct Job {
     number: u32,
 }
 
+impl Job {
+    /// The same in a domain that has another number now.
+    pub fn of(self, domain: Domain) -> Self {
+        Self { domain, ..self }
+    }
+}
+
 /// What a command left.
 #[derive(Debug)]
 pub struct Ended {

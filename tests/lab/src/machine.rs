@@ -15,6 +15,7 @@ use crate::progress::Step;
 use crate::qemu::Display;
 use crate::qemu::Parts;
 use crate::qemu::Qemu;
+use crate::qemu::Resolution;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
@@ -59,6 +60,8 @@ pub struct Ingredients {
     pub modules: Vec<PathBuf>,
     /// Modules for Dom0 that its kernel has not.
     pub dom0_modules: Vec<PathBuf>,
+    /// The largest picture that Dom0's displays show.
+    pub display: Resolution,
 }
 
 /// A machine on which Dom0's agent answers.
@@ -141,6 +144,7 @@ impl Machine {
             ],
             share: &share,
             dir,
+            display: ingredients.display,
         })?;
         let link = Link::connect(qemu.agent_socket())?;
         let mut machine = Self {

@@ -9,6 +9,7 @@ mod bench;
 mod cache;
 mod check;
 mod cli;
+mod cost;
 mod counters;
 mod demo;
 mod gates;
@@ -63,6 +64,7 @@ fn run(command: &Command) -> Result<bool> {
             check::names().iter().for_each(|name| println!("{name}"));
             Ok(true)
         }
+        Command::BenchZcopy(options) => cost::run(options),
         Command::Try(options) => trial::run(options),
     }
 }

@@ -41,6 +41,25 @@ pub struct Parts<'a> {
     pub share: &'a Path,
     /// Sockets and the serial log go here.
     pub dir: &'a Path,
+    /// The largest picture that Dom0's displays show.
+    pub display: Resolution,
+}
+
+/// Width and height in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resolution(pub u32, pub u32);
+
+impl Resolution {
+    /// What Dom0's displays have unless something larger is looked at: the console has to fill it.
+    pub const FULL_HD: Self = Self(1920, 1080);
+
+    /// A power of two of MiB that has room for pictures of 32 bits a pixel.
+    fn memory_mib(self) -> u32 {
+        let octets = u64::from(self.0) * u64::from(self.1) * 4;
+        let mib = octets.div_ceil(1 << 20).next_power_of_two();
+        // What QEMU has at least.
+        u32::try_from(mib).unwrap_or(u32::MAX).max(16)
+    }
 }
 
 /// A display of Dom0.
@@ -70,13 +89,20 @@ impl Display {
         }
     }
 
-    /// The device, of 1920x1080 at most.
-    fn device(self, arch: Arch) -> &'static str {
-        match (self, arch) {
-            (Self::Virtio, Arch::Amd64) => "virtio-vga,edid=on,xres=1920,yres=1080",
-            (Self::Virtio, Arch::Arm64) => "virtio-gpu-device,edid=on,xres=1920,yres=1080",
-            (Self::Bochs, _) => "bochs-display,edid=on,xres=1920,yres=1080,vgamem=32M",
-        }
+    /// The device.
+    fn device(self, arch: Arch, size: Resolution) -> String {
+        let device = match (self, arch) {
+            (Self::Virtio, Arch::Amd64) => "virtio-vga",
+            (Self::Virtio, Arch::Arm64) => "virtio-gpu-device",
+            (Self::Bochs, _) => "bochs-display",
+        };
+        let memory = match self {
+            Self::Virtio => String::new(),
+            Self::Bochs => format!(",vgamem={}M", size.memory_mib()),
+        };
+        let Resolution(width, height) = size;
+        let id = self.id();
+        format!("{device},id={id},edid=on,xres={width},yres={height}{memory}")
     }
 
     /// The name of its driver in Dom0.
@@ -89,10 +115,9 @@ impl Display {
 }
 
 /// Dom0's displays.
-fn add_displays(qemu: &mut Command, arch: Arch) {
+fn add_displays(qemu: &mut Command, arch: Arch, size: Resolution) {
     for display in Display::all(arch) {
-        qemu.arg("-device")
-            .arg(format!("{},id={}", display.device(arch), display.id()));
+        qemu.arg("-device").arg(display.device(arch, size));
     }
 }
 
@@ -101,7 +126,7 @@ fn pc(parts: &Parts<'_>) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
     // The processor "max" has SVM with nested paging, which Xen needs for PVH guests.
     qemu.args(["-machine", "q35", "-cpu", "max", "-m", "5G"]);
-    add_displays(&mut qemu, parts.arch);
+    add_displays(&mut qemu, parts.arch, parts.display);
     qemu.arg("-initrd").arg(format!(
         "{} {},{}",
         parts.kernel.display(),
@@ -126,7 +151,7 @@ fn virt(parts: &Parts<'_>) -> Command {
     let mut qemu = Command::new("qemu-system-aarch64");
     qemu.args(["-machine", "virt,virtualization=on,gic-version=3"]);
     qemu.args(["-cpu", "cortex-a57", "-m", "4G"]);
-    add_displays(&mut qemu, parts.arch);
+    add_displays(&mut qemu, parts.arch, parts.display);
     qemu.arg("-device").arg(format!(
         "guest-loader,addr={KERNEL_ADDRESS},kernel={},bootargs={}",
         parts.kernel.display(),

@@ -196,6 +196,40 @@ pub fn backend_flapping(bench: &mut Bench<'_>) -> Result<()> {
     come_back(bench, job, place)
 }
 
+/// A backend's states, in an order that makes no sense: each after the frontend has had a moment for the one before.
+const STATES: &str = "for round in 1 2; do for state in 2 4 3 1 7 8 99 0 6 2 4 2 5 4 6 4 1 2 3 4 5 6 '' x 2 2 4 4 5 5 6 6; do \
+     xenstore-write $back \"$state\"; sleep 0.1; done; done";
+
+/// A backend that is in all states, one after the other, keeps the guest from nothing.
+pub fn backend_states(bench: &mut Bench<'_>) -> Result<()> {
+    let job = flip_and_survive(bench)?;
+    let backend = bench.backend.take().context("no backend runs")?;
+    let place = backend.place();
+    backend.stop(bench.machine)?;
+    let id = bench.guest.id;
+    bench.machine.dom0(&format!(
+        "back=/local/domain/0/backend/vdispl/{id}/0/state; {STATES}"
+    ))?;
+    come_back(bench, job, place)
+}
+
+/// The frontend's directory goes from under a client that flips: the device is gone, as after a detachment, and nothing else is.
+pub fn directory_removed(bench: &mut Bench<'_>) -> Result<()> {
+    let connector = bench.connector(0)?;
+    let job = bench.show(&format!("flip-forever --connector {}", connector.name))?;
+    wait_flips(bench, job, 30)?;
+    let id = bench.guest.id;
+    bench
+        .machine
+        .dom0(&format!("xenstore-rm /local/domain/{id}/device/vdispl/0"))?;
+    expect_device_gone(bench, job)?;
+    wait_until(
+        "the end of the display",
+        SHORT,
+        || Ok(!bench.has_display()?),
+    )
+}
+
 /// The driver is unbound while a client flips, and bound again.
 pub fn unbound(bench: &mut Bench<'_>) -> Result<()> {
     let connector = bench.connector(0)?;

@@ -10,9 +10,12 @@ mod faults;
 mod flips;
 mod guests;
 mod limits;
+mod misbehaviour;
 mod module;
 mod power;
+mod saving;
 mod sharing;
+mod store;
 mod zcopy;
 mod zcopy_use;
 mod zero_copy;
@@ -72,6 +75,14 @@ impl Scenario {
         match kind.arch() {
             Arch::Amd64 => Some(self.tier),
             Arch::Arm64 => self.arm64,
+        }
+    }
+
+    /// The same, only by `make check-full`.
+    const fn in_full(self) -> Self {
+        Self {
+            tier: Tier::Full,
+            ..self
         }
     }
 
@@ -278,6 +289,66 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     check("backend-held-up", SMALL, faults::backend_held_up),
     check("backend-flapping", SMALL, faults::backend_flapping),
+    full("fault-a1-unknown-id", SMALL, misbehaviour::unknown_id),
+    full("fault-a2-answered-id", SMALL, misbehaviour::answered_id),
+    full(
+        "fault-a3-other-operation",
+        SMALL,
+        misbehaviour::other_operation,
+    ),
+    full("fault-a4-status", SMALL, misbehaviour::status),
+    full(
+        "fault-a5-response-producer",
+        SMALL,
+        misbehaviour::response_producer,
+    ),
+    full("fault-a6-double-fetch", SMALL, misbehaviour::double_fetch),
+    full("fault-a7-garbage", SMALL, misbehaviour::garbage),
+    full(
+        "fault-a8-overwritten-indices",
+        SMALL,
+        misbehaviour::overwritten_indices,
+    ),
+    full("fault-a9-no-answers", SMALL, misbehaviour::no_answers),
+    full("fault-a10-late-answer", SMALL, misbehaviour::late_answer),
+    full("fault-a12-refused-ends", SMALL, misbehaviour::refused_ends),
+    full(
+        "fault-a12-refused-framebuffer",
+        SMALL,
+        misbehaviour::refused_framebuffer,
+    ),
+    full(
+        "fault-a13-notifications",
+        SMALL,
+        misbehaviour::notifications,
+    ),
+    full("fault-v1-event-order", SMALL, misbehaviour::event_order),
+    full("fault-v2-event-cookies", SMALL, misbehaviour::event_cookies),
+    full("fault-v3-event-count", SMALL, misbehaviour::event_count),
+    full(
+        "fault-v4-v7-event-fields",
+        SMALL,
+        misbehaviour::event_fields,
+    ),
+    full(
+        "fault-v5-event-producer",
+        SMALL,
+        misbehaviour::event_producer,
+    ),
+    full("fault-v8-event-flood", SMALL, misbehaviour::event_flood),
+    full("fault-c1-states", SMALL, faults::backend_states),
+    last(
+        "fault-c3-directory-removed",
+        SMALL,
+        faults::directory_removed,
+    )
+    .in_full(),
+    full("fault-e2-refused-modes", SMALL, misbehaviour::refused_modes),
+    full("fault-d3-kept-buffers", SMALL, misbehaviour::kept_buffers),
+    full("fault-c4-resolutions", SMALL, store::resolutions),
+    full("fault-c5-connectors", SMALL, store::connectors),
+    full("fault-c6-versions", SMALL, store::versions),
+    full("fault-c7-be-alloc", SMALL, store::be_alloc),
     full("flips-10000", SMALL, flips::many),
     full("modes-off-on-200", SMALL, power::many_modes),
     full("buffers-2000", SMALL, errors::many_buffers),
@@ -287,14 +358,22 @@ pub const SCENARIOS: &[Scenario] = &[
     check("module-without-backend", SMALL, module::without_backend),
     check("detached-while-flipping", SMALL, faults::detached),
     last("destroyed-while-flipping", SMALL, guests::destroyed),
+    full("checkpointed-while-flipping", SMALL, saving::checkpointed),
+    last("restored-while-flipping", SMALL, saving::restored).in_full(),
+    last("migrated-while-flipping", SMALL, saving::migrated).in_full(),
     last("zcopy-granter-destroyed", SMALL, zcopy::granter_destroyed),
-    check("be-alloc-card", BE_ALLOC, be_alloc::card),
-    check("be-alloc-memory", BE_ALLOC, be_alloc::memory),
+    check("be-alloc-card", BE_ALLOC, be_alloc::card).arm64(Tier::Check),
+    check("be-alloc-memory", BE_ALLOC, be_alloc::memory).arm64(Tier::Check),
     check("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking),
     check("be-alloc-errors", BE_ALLOC, errors::table),
     check("be-alloc-buffers", BE_ALLOC, errors::buffers),
     check("be-alloc-vgem", BE_ALLOC, sharing::vgem),
     check("be-alloc-contents", BE_ALLOC, be_alloc::contents),
+    full(
+        "fault-d4-references",
+        BE_ALLOC,
+        misbehaviour::wrong_references,
+    ),
     check("be-alloc-refused", BE_ALLOC, be_alloc::refused),
     check(
         "be-alloc-backend-killed-while-flipping",
@@ -302,6 +381,9 @@ pub const SCENARIOS: &[Scenario] = &[
         faults::backend_killed,
     ),
     check("be-alloc-unbound-while-flipping", BE_ALLOC, faults::unbound),
+    full("be-alloc-checkpointed", BE_ALLOC, saving::checkpointed),
+    last("be-alloc-restored", BE_ALLOC, saving::restored).in_full(),
+    last("be-alloc-migrated", BE_ALLOC, saving::migrated).in_full(),
     last(
         "be-alloc-destroyed-while-flipping",
         BE_ALLOC,
@@ -310,9 +392,9 @@ pub const SCENARIOS: &[Scenario] = &[
     last("be-alloc-limit", BE_ALLOC, be_alloc::limit),
     check("grants-used-up", FEW_GRANTS, limits::grants),
     check("be-alloc-no-room", FEW_MAPPINGS, limits::mappings),
-    full("rounds", STAMP, errors::rounds),
+    check("rounds", STAMP, errors::rounds),
     full("rounds-10000", STAMP, errors::many_rounds),
-    full("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds),
+    check("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds),
     full("be-alloc-rounds-10000", BE_ALLOC_STAMP, errors::many_rounds),
     check("driver-domain", DRIVER_DOMAIN, driver_domain::shows),
     check(

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The text of a fault script.
+//!
+//! ```toml
+//! [[fault]]
+//! on = "PG_FLIP"          # requests of this name; "any": all
+//! from = 3                # the third of them since the script was read; 1 if left out
+//! times = 2               # the third and the fourth; 1 if left out, 0: without end
+//! answer = { status = 1 } # see `Answer`
+//! event = { copies = 2 }  # see `Event`: of the flip that this request asks for
+//! ring = { rsp-prod = 33 }# see `RingIndices`
+//! ```
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use std::path::Path;
+use std::time::Duration;
+
+/// All faults of a script.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// The first of those that are for a request is what happens to it.
+    #[serde(default)]
+    pub fault: Vec<Fault>,
+}
+
+/// What is done wrong, and when.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Fault {
+    /// The protocol's name of the requests that it waits for, or "any".
+    pub on: String,
+    /// Which of those is the first.
+    #[serde(default = "one")]
+    pub from: u32,
+    /// For how many of them in a row; 0: for all that follow.
+    #[serde(default = "one")]
+    pub times: u32,
+    /// Whether what was asked for is done at all.
+    #[serde(default = "yes")]
+    pub execute: bool,
+    /// How it is answered.
+    #[serde(default)]
+    pub answer: Answer,
+    /// What is in the directory of a display buffer that the backend has allocated.
+    #[serde(default)]
+    pub reference: Option<WrongReference>,
+    /// How the flip's end is told.
+    #[serde(default)]
+    pub event: Event,
+    /// Indices of the ring of requests, as they are after the answer.
+    #[serde(default)]
+    pub ring: RingIndices,
+    /// Indices of the page of events, as they are after the flip's end was told.
+    #[serde(default)]
+    pub page: PageIndices,
+    /// Hits without a reason, on both ports.
+    #[serde(default)]
+    pub storm: Option<Seconds>,
+    /// The answer's slot is written again and again for so long, right and wrong in turn, before anything else is done.
+    #[serde(default)]
+    pub scribble: Option<Seconds>,
+    /// What becomes of the connection afterwards.
+    #[serde(default)]
+    pub then: Then,
+}
+
+/// An answer that is not what it should be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Answer {
+    /// Instead of 0 or an errno's negative.
+    pub status: Option<i32>,
+    /// Instead of the request's.
+    pub id: Option<Id>,
+    /// Instead of the request's.
+    pub operation: Option<u8>,
+    /// Octets that are reserved, or not this operation's, are not 0.
+    pub garbage: bool,
+    /// How often it is given; 0: never.
+    pub copies: u32,
+    /// How late it is given.
+    pub late: Seconds,
+    /// It is kept until this many more requests are to be answered, and given after these.
+    pub behind: u32,
+    /// Whether the frontend is told.
+    pub notify: bool,
+}
+
+/// An id that is not the request's.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Id {
+    /// This one.
+    Number(u16),
+    /// That of the answer before.
+    Previous,
+}
+
+/// A reference that is not what it should be.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WrongReference {
+    /// Which of them.
+    pub at: Place,
+    /// What it is; if left out, what the one before it is, or, of the first, the last.
+    pub value: Option<u32>,
+}
+
+/// A place among many.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "what they say")]
+pub enum Place {
+    First,
+    Middle,
+    Last,
+}
+
+impl WrongReference {
+    /// Puts it among `references`.
+    pub fn spoil(self, references: &mut [u32]) {
+        let at = match self.at {
+            Place::First => 0,
+            Place::Middle => references.len() / 2,
+            Place::Last => references.len().saturating_sub(1),
+        };
+        let before = match at {
+            0 => references.last(),
+            at => references.get(at - 1),
+        };
+        let value = self.value.or(before.copied());
+        if let (Some(place), Some(value)) = (references.get_mut(at), value) {
+            *place = value;
+        }
+    }
+}
+
+/// An event that is not what it should be.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Event {
+    /// How often it comes; 0: never.
+    pub copies: u32,
+    /// Instead of the framebuffer's.
+    pub cookie: Option<u64>,
+    /// Instead of the next.
+    pub id: Option<u16>,
+    /// The event's type, instead of that of a flip.
+    pub kind: Option<u8>,
+    /// How late it is given.
+    pub late: Seconds,
+    /// It comes before the answer.
+    pub early: bool,
+}
+
+/// What is added to the indices in the page of requests. They are right again with the next answer.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RingIndices {
+    /// The frontend's.
+    pub req_prod: Option<i64>,
+    /// This side's.
+    pub req_event: Option<i64>,
+    /// This side's.
+    pub rsp_prod: Option<i64>,
+    /// The frontend's.
+    pub rsp_event: Option<i64>,
+}
+
+/// What is added to the indices in the page of events.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct PageIndices {
+    /// The frontend's.
+    pub in_cons: Option<i64>,
+    /// This side's.
+    pub in_prod: Option<i64>,
+}
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Then {
+    /// It goes on.
+    #[default]
+    GoesOn,
+    /// The process is killed.
+    Killed,
+}
+
+/// A time in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+pub struct Seconds(pub Duration);
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        Duration::try_from_secs_f64(seconds)
+            .map(Seconds)
+            .map_err(|error| error.to_string())
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Default for Answer {
+    fn default() -> Self {
+        Answer {
+            status: None,
+            id: None,
+            operation: None,
+            garbage: false,
+            copies: 1,
+            late: Seconds::default(),
+            behind: 0,
+            notify: true,
+        }
+    }
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Event {
+            copies: 1,
+            cookie: None,
+            id: None,
+            kind: None,
+            late: Seconds::default(),
+            early: false,
+        }
+    }
+}
+
+impl Script {
+    /// Reads a script.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file, or it is not a script: says where.
+    pub fn read(file: &Path) -> Result<Self> {
+        let place = || file.display().to_string();
+        let text = std::fs::read_to_string(file).with_context(place)?;
+        Self::parse(&text).with_context(place)
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let script: Script = toml::from_str(text)?;
+        for (index, fault) in script.fault.iter().enumerate() {
+            ensure!(fault.from > 0, "fault {index}: requests are counted from 1");
+        }
+        Ok(script)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_as_it_should_be() {
+        let script = Script::parse("[[fault]]\non = \"PG_FLIP\"").expect("a script");
+        let fault = &script.fault[0];
+        assert_eq!((fault.from, fault.times, fault.execute), (1, 1, true));
+        assert_eq!((fault.answer.copies, fault.answer.notify), (1, true));
+        assert_eq!((fault.event.copies, fault.then), (1, Then::GoesOn));
+    }
+
+    #[test]
+    fn every_word_is_understood() {
+        let text = r#"
+            [[fault]]
+            on = "any"
+            from = 2
+            times = 0
+            execute = false
+            answer = { status = -5, id = "previous", operation = 0x11, garbage = true, copies = 2, late = 0.5, behind = 1, notify = false }
+            event = { copies = 0, cookie = 7, id = 9, kind = 255, late = 10, early = true }
+            ring = { req-prod = 1, req-event = -1, rsp-prod = 4294967295, rsp-event = 5 }
+            page = { in-cons = 1, in-prod = 64 }
+            reference = { at = "last", value = 0 }
+            storm = 3
+            scribble = 0.1
+            then = "killed"
+
+            [[fault]]
+            on = "PG_FLIP"
+            answer = { id = { number = 3 } }
+        "#;
+        let script = Script::parse(text).expect("a script");
+        assert_eq!(script.fault[0].then, Then::Killed);
+        assert!(matches!(script.fault[1].answer.id, Some(Id::Number(3))));
+    }
+
+    #[test]
+    fn references_are_spoilt_where_they_should_be() {
+        for (at, value, expected) in [
+            (Place::First, None, [4, 2, 3, 4]),
+            (Place::Middle, None, [1, 2, 2, 4]),
+            (Place::Last, Some(0), [1, 2, 3, 0]),
+        ] {
+            let mut references = [1, 2, 3, 4];
+            WrongReference { at, value }.spoil(&mut references);
+            assert_eq!(references, expected);
+        }
+        WrongReference {
+            at: Place::Last,
+            value: Some(1),
+        }
+        .spoil(&mut []);
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        for text in [
+            "[[fault]]",
+            "[[fault]]\non = \"any\"\nform = 3",
+            "[[fault]]\non = \"any\"\nfrom = 0",
+            "[[fault]]\non = \"any\"\nanswer = { late = -1 }",
+            "[[fault]]\non = \"any\"\nthen = \"dies\"",
+        ] {
+            Script::parse(text).expect_err(text);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Guests that are saved and restored, or move: what a program has shown, and what it does, goes on.
+
+use super::faults::flip_and_survive;
+use super::faults::flips;
+use super::faults::shows_a_card;
+use super::faults::wait_flips;
+use crate::bench::Bench;
+use crate::bench::lines_of;
+use crate::guest::Guest;
+use crate::guest::Kind;
+use crate::link::Domain;
+use crate::link::Job;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use std::time::Duration;
+
+/// Where a guest is saved to, in Dom0's memory.
+const FILE: &str = "/run/saved-guest";
+
+/// Enough for a guest's memory to be written and read by emulated processors.
+const AT_MOST: Duration = Duration::from_secs(240);
+
+/// It is saved, and restored under another number.
+pub fn restored(bench: &mut Bench<'_>) -> Result<()> {
+    let name = bench.guest.config.name.clone();
+    goes_on(
+        bench,
+        &format!(
+            "xl save {name} {FILE} && xl restore {FILE}; status=$?; rm -f {FILE}; exit $status"
+        ),
+    )
+}
+
+/// A checkpoint of it is made, and it goes on as it was.
+pub fn checkpointed(bench: &mut Bench<'_>) -> Result<()> {
+    let name = bench.guest.config.name.clone();
+    goes_on(
+        bench,
+        &format!("xl save -c {name} {FILE}; status=$?; rm -f {FILE}; exit $status"),
+    )
+}
+
+/// It moves to another machine, which is this one.
+pub fn migrated(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.guest.config.kind == Kind::Pv {
+        // This Xen does not: "Failed to enable logdirty".
+        return Ok(());
+    }
+    let name = bench.guest.config.name.clone();
+    goes_on(
+        bench,
+        &format!("xl migrate -s '' {name} \"sh -c 'xl migrate-receive'\""),
+    )
+}
+
+/// While `command` is run in Dom0 a client flips, and notices nothing; then a card stands, and is there after it has been run once more.
+fn goes_on(bench: &mut Bench<'_>, command: &str) -> Result<()> {
+    let number = bench.guest.id;
+    let job = flip_and_survive(bench)?;
+    wait_flips(bench, job, 30)?;
+    let guest = run(bench, command)?;
+    let mut bench = bench_of(bench, &guest);
+    let job = job.of(guest.domain());
+    let before = flips(&mut bench, job)?;
+    wait_flips(&mut bench, job, before + 60).context("afterwards")?;
+    let said = bench.end(job)?;
+    let errors = lines_of(&said, "flipped")
+        .last()
+        .and_then(|line| line["errors"].as_u64());
+    ensure!(
+        errors == Some(0),
+        "the client that flips had {errors:?} errors"
+    );
+
+    let connector = bench.connector(0)?;
+    let job: Job = bench.show("card --hold --variant 1")?;
+    bench.expect_card(connector, 1, "XRGB8888")?;
+    let guest = run(&mut bench, command)?;
+    let mut bench = bench_of(&mut bench, &guest);
+    bench
+        .expect_card(connector, 1, "XRGB8888")
+        .context("the picture that stood")?;
+    bench.end(job.of(guest.domain()))?;
+    shows_a_card(&mut bench)?;
+    if guest.id != number {
+        // Nobody else knows of this one.
+        guest.destroy(bench.machine)?;
+    }
+    Ok(())
+}
+
+/// Run `command` in Dom0: the guest as it is then.
+fn run(bench: &mut Bench<'_>, command: &str) -> Result<Guest> {
+    bench.machine.link.run_ok(Domain::Zero, command, AT_MOST)?;
+    let config = bench.guest.config.clone();
+    let id = bench.machine.dom0(&format!("xl domid {}", config.name))?;
+    let id = id.trim().parse().context("xl names no domain id")?;
+    Ok(Guest { config, id })
+}
+
+/// The same bench, with the guest as it is now.
+fn bench_of<'a>(bench: &'a mut Bench<'_>, guest: &'a Guest) -> Bench<'a> {
+    Bench {
+        machine: bench.machine,
+        guest,
+        backend: bench.backend,
+        setting: bench.setting,
+        driver: bench.driver,
+        accounts: bench.accounts,
+        out: bench.out,
+    }
+}

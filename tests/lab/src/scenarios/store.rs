@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What XenStore has for the frontend, of every kind. See `Documentation/faults.md`, C4 to C7.
+
+use super::be_alloc::theirs;
+use super::faults::shows_a_card;
+use super::faults::start_backend;
+use crate::backend::LOAD_MODULE;
+use crate::bench::Bench;
+use crate::bench::LONG;
+use crate::bench::SHORT;
+use crate::bench::wait_for_display;
+use crate::bench::wait_until;
+use crate::guest::Kind;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+/// Texts that are no size.
+const NO_SIZES: &[&str] = &[
+    "",
+    "x",
+    "1024",
+    "1024x",
+    "-1x5",
+    "0x0",
+    "4294967296x1",
+    "99999x99999",
+    "800x600junk",
+    "1x2x3",
+];
+
+/// A connector whose size makes no sense is a device that is refused; with a size that does it works.
+pub fn resolutions(bench: &mut Bench<'_>) -> Result<()> {
+    let driver = bench.bus_driver()?;
+    let node = format!("{}/0/resolution", front(bench));
+    let good = read(bench, &node)?;
+    unbind(bench, &driver)?;
+    for text in NO_SIZES {
+        write(bench, &node, text)?;
+        bind_fails(bench, &driver).with_context(|| format!("the resolution \"{text}\""))?;
+    }
+    let long = "9".repeat(1500) + "x1";
+    write(bench, &node, &long)?;
+    bind_fails(bench, &driver).context("a resolution of 1502 characters")?;
+    write(bench, &node, &good)?;
+    bind(bench, &driver)?;
+    shows_a_card(bench)
+}
+
+/// No connector is a device that is refused. What comes after a gap is not looked at, nor what comes after the sixteenth.
+pub fn connectors(bench: &mut Bench<'_>) -> Result<()> {
+    let driver = bench.bus_driver()?;
+    let front = front(bench);
+    let first = format!("{front}/0/resolution");
+    let good = read(bench, &first)?;
+    unbind(bench, &driver)?;
+    bench.machine.dom0(&format!("xenstore-rm {first}"))?;
+    bind_fails(bench, &driver).context("without connectors")?;
+    write(bench, &first, &good)?;
+
+    let before = count_after_bind(bench, &driver)?;
+    unbind(bench, &driver)?;
+    add_connectors(bench, before + 1, 1)?;
+    let count = count_after_bind(bench, &driver)?;
+    ensure!(
+        count == before,
+        "with a gap there are {count} connectors, before there were {before}"
+    );
+    unbind(bench, &driver)?;
+    add_connectors(bench, before, 17 - before)?;
+    let count = count_after_bind(bench, &driver)?;
+    ensure!(count == 16, "of 17 connectors there are {count}");
+    shows_a_card(bench).context("with 16 connectors")?;
+
+    unbind(bench, &driver)?;
+    for index in before..17 {
+        bench
+            .machine
+            .dom0(&format!("xenstore-rm {front}/{index}"))?;
+    }
+    bind(bench, &driver)?;
+    shows_a_card(bench)
+}
+
+/// Lists of versions, and the one that is chosen from each.
+const VERSIONS: &[(&str, &str)] = &[
+    ("1", "1"),
+    ("2", "2"),
+    ("1,2", "2"),
+    ("3", "1"),
+    ("", "1"),
+    ("2,2,,x", "2"),
+    ("12", "1"),
+];
+
+/// Whatever versions a backend offers, one of both is chosen; another backend's are looked at anew.
+pub fn versions(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        // It speaks version 1 only.
+        return Ok(());
+    }
+    let backend = bench.backend.take().context("no backend runs")?;
+    let place = backend.place();
+    backend.stop(bench.machine)?;
+    let front = front(bench);
+    let back = read(bench, &format!("{front}/backend"))?;
+    for (offered, chosen) in VERSIONS {
+        write(bench, &format!("{back}/versions"), offered)?;
+        write(bench, &format!("{back}/state"), "2")?;
+        wait_until("the frontend's rings", LONG, || {
+            Ok(read(bench, &format!("{front}/state"))? == "3")
+        })?;
+        let version = read(bench, &format!("{front}/version"))?;
+        ensure!(
+            version == *chosen,
+            "of the versions \"{offered}\" the frontend has chosen {version}"
+        );
+        write(bench, &format!("{back}/state"), "5")?;
+        wait_until("the frontend to leave", LONG, || {
+            Ok(read(bench, &format!("{front}/state"))? != "3")
+        })?;
+    }
+    start_backend(bench, place)?;
+    shows_a_card(bench)
+}
+
+/// `be-alloc` is wanted if it is exactly "1".
+pub fn be_alloc(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        return Ok(());
+    }
+    bench.machine.dom0(LOAD_MODULE)?;
+    let driver = bench.bus_driver()?;
+    let node = format!("{}/be-alloc", front(bench));
+    let wanted = usize::from(bench.guest.config.kind != Kind::Pv);
+    for (text, expected) in [("2", 0), ("yes", 0), ("", 0), ("1", wanted), ("0", 0)] {
+        unbind(bench, &driver)?;
+        write(bench, &node, text)?;
+        bind(bench, &driver)?;
+        let job = bench.show("card --hold --variant 1")?;
+        bench.expect_card(bench.connector(0)?, 1, "XRGB8888")?;
+        let found = theirs(bench)?;
+        ensure!(
+            found == expected,
+            "with be-alloc=\"{text}\" {found} buffers are in the backend's memory"
+        );
+        bench.end(job)?;
+    }
+    bench.count_anew()
+}
+
+/// The frontend's directory.
+fn front(bench: &Bench<'_>) -> String {
+    format!("/local/domain/{}/device/vdispl/0", bench.guest.id)
+}
+
+fn read(bench: &mut Bench<'_>, node: &str) -> Result<String> {
+    let text = bench.machine.dom0(&format!("xenstore-read {node}"))?;
+    Ok(text.trim_end_matches('\n').to_owned())
+}
+
+fn write(bench: &mut Bench<'_>, node: &str, text: &str) -> Result<()> {
+    bench
+        .machine
+        .dom0(&format!("xenstore-write {node} '{text}'"))?;
+    Ok(())
+}
+
+/// Connectors of the least size, from a number on.
+fn add_connectors(bench: &mut Bench<'_>, from: usize, count: usize) -> Result<()> {
+    let front = front(bench);
+    for index in from..from + count {
+        bench.machine.dom0(&format!(
+            "xenstore-write {front}/{index}/resolution 64x64 {front}/{index}/unique-id Extra-{index}"
+        ))?;
+    }
+    Ok(())
+}
+
+fn count_after_bind(bench: &mut Bench<'_>, driver: &str) -> Result<usize> {
+    bind(bench, driver)?;
+    let connectors = bench.sh("ls -d /sys/class/drm/card0-*")?;
+    Ok(connectors.lines().count())
+}
+
+fn unbind(bench: &mut Bench<'_>, driver: &str) -> Result<()> {
+    bench.sh(&format!(
+        "echo vdispl-0 >/sys/bus/xen/drivers/{driver}/unbind"
+    ))?;
+    Ok(())
+}
+
+fn bind(bench: &mut Bench<'_>, driver: &str) -> Result<()> {
+    bench.sh(&format!(
+        "echo vdispl-0 >/sys/bus/xen/drivers/{driver}/bind"
+    ))?;
+    wait_for_display(bench.machine, bench.guest)
+}
+
+/// The driver does not take the device.
+fn bind_fails(bench: &mut Bench<'_>, driver: &str) -> Result<()> {
+    let command = format!("echo vdispl-0 >/sys/bus/xen/drivers/{driver}/bind");
+    let ended = bench.guest.run(bench.machine, &command, SHORT)?;
+    ensure!(
+        ended.status != 0 && !bench.has_display()?,
+        "the device was taken"
+    );
+    Ok(())
+}
