@@ -88,7 +88,12 @@ fn come_back(bench: &mut Bench<'_>, job: Job, place: Place) -> Result<()> {
 
 /// Start a backend, and wait until the guest is connected to it.
 pub fn start_backend(bench: &mut Bench<'_>, place: Place) -> Result<()> {
-    *bench.backend = Some(Backend::start(bench.machine, place)?);
+    start_backend_with(bench, place, "")
+}
+
+/// The same with more options for it.
+pub fn start_backend_with(bench: &mut Bench<'_>, place: Place, options: &str) -> Result<()> {
+    *bench.backend = Some(Backend::start_with(bench.machine, place, options)?);
     wait_until("a new connection", LONG, || {
         let backend = bench.backend.as_ref().context("no backend runs")?;
         Ok(backend.said(bench.machine)?.contains("connected, "))

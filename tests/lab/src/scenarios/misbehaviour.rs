@@ -4,7 +4,7 @@
 use super::be_alloc::theirs;
 use super::faults::shows_a_card;
 use super::faults::start_backend;
-use crate::backend::Backend;
+use super::faults::start_backend_with;
 use crate::backend::LOAD_MODULE;
 use crate::bench::Bench;
 use crate::bench::LONG;
@@ -62,17 +62,13 @@ pub fn status(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Response producers that cannot be.
+/// Response producers that cannot be. Each of them is the end of a session.
 pub fn response_producer(bench: &mut Bench<'_>) -> Result<()> {
-    flips_go_on(
-        bench,
-        &[
-            "ring = { rsp-prod = 33 }",
-            "ring = { rsp-prod = -1 }",
-            "ring = { rsp-prod = 0x80000000 }",
-            "ring = { rsp-prod = 1 }",
-        ],
-    )
+    for by in ["33", "-1", "0x80000000", "1"] {
+        flips_go_on(bench, &[&format!("ring = {{ rsp-prod = {by} }}")])
+            .with_context(|| format!("the producer and {by}"))?;
+    }
+    Ok(())
 }
 
 /// Responses that change while they are read.
@@ -130,7 +126,9 @@ pub fn refused_ends(bench: &mut Bench<'_>) -> Result<()> {
 
 /// A framebuffer that the backend has no memory for.
 pub fn refused_framebuffer(bench: &mut Bench<'_>) -> Result<()> {
-    let fault = "on = \"FB_ATTACH\"\nfrom = 2\nexecute = false\nanswer = { status = -12 }";
+    // The console's come first.
+    let fault =
+        "on = \"FB_ATTACH\"\nfrom = 5\ntimes = 0\nexecute = false\nanswer = { status = -12 }";
     with_faults(bench, &[fault], |bench| {
         fails(bench, "rounds --rounds 6", "Cannot allocate memory")
     })
@@ -318,11 +316,7 @@ fn with_faults(
     let script = format!("[[fault]]\n{}\n", faults.join("\n[[fault]]\n"));
     std::fs::write(bench.machine.share().join("faults.toml"), &script)?;
     std::fs::write(bench.out.join("faults.toml"), &script)?;
-    *bench.backend = Some(Backend::start_with(
-        bench.machine,
-        place,
-        "--faults /lab/faults.toml",
-    )?);
+    start_backend_with(bench, place, "--faults /lab/faults.toml")?;
     let outcome = during(bench);
     let backend = bench.backend.take().context("no backend runs")?;
     let said = backend.said(bench.machine)?;
