@@ -114,10 +114,10 @@ impl Way {
 }
 
 /// How long costs are counted, and before that what Dom0 and the guest do by themselves: as long, since the counting costs something too.
-const WINDOW: Duration = Duration::from_secs(30);
+const WINDOW: Duration = Duration::from_secs(20);
 
 /// How long there are flips before and after those that are counted.
-const MARGIN: Duration = Duration::from_secs(8);
+const MARGIN: Duration = Duration::from_secs(6);
 
 /// By how much the rate of the flips may miss what was asked for.
 const RATE_TOLERANCE: f64 = 0.05;
