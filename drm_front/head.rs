@@ -206,12 +206,15 @@ impl Head {
 
     /// The session is gone: nothing more comes for a flip under way.
     pub(crate) fn session_lost(&self) {
-        self.give_up_flip();
-        let mut state = self.flip.lock();
-        state.flip.reset();
-        state.again = Again::No;
-        state.screen = None;
-        state.asked = None;
+        let event = {
+            let mut state = self.flip.lock();
+            state.flip.reset();
+            state.again = Again::No;
+            state.screen = None;
+            state.asked = None;
+            state.event.take()
+        };
+        drop(event);
     }
 
     /// Sends the configuration; if that cannot be now it is left to [`Self::replay`]. Tells whether it could.

@@ -44,6 +44,8 @@ impl WorkItem for Display {
                 this.disconnect(&session, "the backend broke the rules of a ring");
             } else if session.is_deserted() {
                 this.disconnect(&session, "the backend has closed its event channels");
+            } else if session.is_stuck() {
+                this.disconnect(&session, "the backend answers nothing");
             }
         }
         let monitors = this.update_monitors();

@@ -17,6 +17,7 @@ use kernel::{
     },
     time::{
         msecs_to_jiffies,
+        Delta,
         Instant,
         Monotonic,
         Msecs, //
@@ -67,6 +68,9 @@ use crate::{
 
 /// How long a request may take. Not less than 2.5 s: a backend may wait 2 s for its display before it answers a DBUF_DESTROY.
 pub(crate) const REQUEST_LIMIT: Msecs = 3_000;
+
+/// After how long a backend that has been asked something, and has answered nothing at all since, is taken for stuck: five time-outs.
+const STUCK_LIMIT: Delta = Delta::from_millis(5 * REQUEST_LIMIT as i64);
 
 /// After how long it is looked whether a backend that says nothing has died.
 pub(crate) const SUSPICION: Msecs = 250;
@@ -189,6 +193,8 @@ enum Waiter {
 struct RingState {
     ring: RequestRing,
     waiters: [Option<Waiter>; RING_ENTRIES],
+    /// When the backend has answered last, or got something to answer.
+    heard: Instant<Monotonic>,
 }
 
 /// A connector's request ring.
@@ -252,6 +258,9 @@ impl<S: Sink> Handler for Requests<S> {
                     *place = Some((completion, waiter));
                 }
             });
+            if drained.is_ok_and(|drained| drained.responses > 0) {
+                state.heard = Instant::now();
+            }
             (drained, state.ring.is_broken())
         };
         for (completion, waiter) in news.into_iter().flatten() {
@@ -327,6 +336,7 @@ impl<S: Sink> Link<S> {
                 ring <- new_spinlock_irq!(RingState {
                     ring,
                     waiters: [const { None }; RING_ENTRIES],
+                    heard: Instant::now(),
                 }),
                 sink: sink.clone(),
             }),
@@ -449,6 +459,9 @@ impl<S: Sink> Session<S> {
             let state = &mut *guard;
             if !state.ring.is_dead() && state.ring.free() <= reserve {
                 return Err(CallError::Full);
+            }
+            if state.ring.in_flight() == 0 {
+                state.heard = Instant::now();
             }
             let submitted = state
                 .ring
@@ -578,6 +591,14 @@ impl<S: Sink> Session<S> {
         self.links.iter().any(|link| {
             let requests = link.requests.handler().ring.lock();
             requests.ring.is_broken()
+        })
+    }
+
+    /// Whether the backend has something to answer on some ring, and has been silent there for too long.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.links.iter().any(|link| {
+            let requests = link.requests.handler().ring.lock();
+            requests.ring.in_flight() > 0 && requests.heard.elapsed() > STUCK_LIMIT
         })
     }
 
