@@ -114,6 +114,23 @@ impl Device {
         matches!(self.phase, Phase::Stopping { .. })
     }
 
+    /// Whether a frontend is connected to it.
+    pub fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving { .. })
+    }
+
+    /// Writes a text to a node of its directory, for a fault.
+    ///
+    /// # Errors
+    ///
+    /// XenStore's.
+    pub async fn write_fault(&self, node: &str, value: &str, store: &Store) -> Result<()> {
+        store
+            .update(&self.directory, &[(node, Some(value))])
+            .await
+            .map(drop)
+    }
+
     /// Asks for files of what is on the screen.
     pub fn snapshot(&self) {
         if let Phase::Serving { session, .. } = &self.phase {

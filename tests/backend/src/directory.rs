@@ -40,6 +40,28 @@ pub fn write(mapper: &dyn Mapper, first: GrantRef, refs: &[GrantRef]) -> Result<
     })
 }
 
+/// What the last page of the directory of `count` references has after them: nothing of the protocol's.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn rest(mapper: &dyn Mapper, first: GrantRef, count: usize) -> Result<Vec<u32>, Refusal> {
+    let used = match count % REFS_PER_DIRECTORY_PAGE {
+        0 => return Ok(Vec::new()),
+        used => used,
+    };
+    let mut last = first;
+    walk(mapper, first, count, |page, _, _| {
+        last = page;
+        Ok(())
+    })?;
+    let page = mapper
+        .map(&[last])
+        .map_err(|error| Refusal::new(Errno::EIO, format!("the directory page {last}: {error}")))?;
+    let rest = page.words().iter().skip(1 + used);
+    Ok(rest.map(|word| word.load(Ordering::Relaxed)).collect())
+}
+
 /// Goes over the places of `count` references: `visit` gets the page, the place's index there, and the word.
 fn walk(
     mapper: &dyn Mapper,
@@ -117,6 +139,20 @@ pub mod tests {
                 assert_eq!(refs[full as usize], 5000);
             }
         }
+    }
+
+    #[test]
+    fn what_follows_the_references_is_found() {
+        let full = REFS_PER_DIRECTORY_PAGE as u32;
+        let guest = FakeGuest(HashMap::from([
+            (7, page(8, 100..100 + full)),
+            (8, page(0, [5, 6, 0, 9].into_iter())),
+        ]));
+        let rest = |count| rest(&guest, 7, count).expect("a sound directory");
+        assert!(rest(full as usize).is_empty());
+        let after_two = rest(full as usize + 2);
+        assert_eq!(after_two.len(), full as usize - 2);
+        assert_eq!(after_two.iter().position(|word| *word != 0), Some(1));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use crate::buffer::Framebuffer;
 use crate::connector::Connector;
 use crate::evtchn::{EventChannels, Port};
-use crate::faults::{Faults, Order, shift};
+use crate::faults::{Event, Faults, Order, shift};
 use crate::memory::SharedMemory;
 use crate::output::{Completion, Head as OutputHead, Output, Picture, Transfer};
 use crate::protocol::{Errno, SetConfig, encode_flip_event};
@@ -289,7 +289,8 @@ impl Head {
             .partition::<Vec<_>, _>(|late| late.due <= now);
         self.late = later;
         for late in due {
-            self.misinform(late.fb, &late.order);
+            let event = late.order.fault.event.clone().unwrap_or_default();
+            self.tell(late.fb, &event, &late.order);
         }
     }
 
@@ -298,9 +299,21 @@ impl Head {
         self.event_fault = order;
     }
 
-    /// Tells of the end of a flip as a fault has it.
+    /// Tells of the end of a flip as a fault has it, now or later.
     pub fn misinform(&mut self, fb: u64, order: &Order) {
-        let event = &order.fault.event;
+        let event = order.fault.event.clone().unwrap_or_default();
+        if event.late.0.is_zero() {
+            self.tell(fb, &event, order);
+        } else {
+            self.late.push(LateEvent {
+                due: Instant::now() + event.late.0,
+                fb,
+                order: order.clone(),
+            });
+        }
+    }
+
+    fn tell(&mut self, fb: u64, event: &Event, order: &Order) {
         for _ in 0..event.copies {
             let mut slot = encode_flip_event(0, event.cookie.unwrap_or(fb));
             if let Some(id) = event.id {
@@ -319,6 +332,9 @@ impl Head {
             indices.in_cons,
         );
         shift(&words[IN_PROD], self.events.next_event(), indices.in_prod);
+        if let Some(in_prod) = indices.jump {
+            self.events.jump(in_prod);
+        }
         self.evt_port.notify();
         self.faults.delivered(order);
     }
@@ -367,18 +383,9 @@ impl Head {
         };
         self.counters.flip();
         if let Some(order) = pending.fault {
-            let event = &order.fault.event;
-            if event.early {
-                return;
-            }
-            if event.late.0.is_zero() {
+            let event = order.fault.event.as_ref();
+            if !event.is_some_and(|event| event.early) {
                 self.misinform(pending.fb, &order);
-            } else {
-                self.late.push(LateEvent {
-                    due: Instant::now() + event.late.0,
-                    fb: pending.fb,
-                    order,
-                });
             }
             return;
         }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Relative to this domain's own directory.
 const ROOT: &str = "backend/vdispl";
@@ -27,10 +27,15 @@ pub struct Manager {
     stats_file: Option<PathBuf>,
     devices: Vec<Device>,
     complaints: Complaints,
+    /// Since when there has been a device that serves a frontend.
+    serving_since: Option<Instant>,
+    /// How many of the fault script's texts for XenStore have been written.
+    store_faults: usize,
 }
 
 enum Wake {
     Look,
+    WriteFault,
     Snapshot,
     End,
 }
@@ -56,6 +61,8 @@ impl Manager {
             stats_file,
             devices: Vec::new(),
             complaints: Complaints::new("XenStore"),
+            serving_since: None,
+            store_faults: 0,
         })
     }
 
@@ -75,6 +82,7 @@ impl Manager {
         loop {
             match self.sleep(&mut signals).await? {
                 Wake::Look => self.look().await?,
+                Wake::WriteFault => self.write_fault().await?,
                 Wake::Snapshot => {
                     self.devices.iter().for_each(Device::snapshot);
                     self.write_stats()?;
@@ -95,8 +103,16 @@ impl Manager {
         } else {
             IDLE
         };
+        let fault = self.fault_due();
+        let fault_due = async {
+            match fault {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
         // Only waiting is cut short here; requests to XenStore never are.
         tokio::select! {
+            () = fault_due => Ok(Wake::WriteFault),
             hint = self.store.hint() => hint.map(|()| Wake::Look),
             () = self.environment.session_ended.notified() => Ok(Wake::Look),
             () = sleep(pause) => Ok(Wake::Look),
@@ -130,6 +146,34 @@ impl Manager {
             }
         }
         self.devices.retain(|device| !device.is_gone());
+        if self.devices.iter().any(Device::is_serving) {
+            self.serving_since.get_or_insert_with(Instant::now);
+        }
+        Ok(())
+    }
+
+    /// When the fault script has something written to XenStore.
+    fn fault_due(&self) -> Option<Instant> {
+        let fault = self.environment.faults.store().get(self.store_faults)?;
+        Some(self.serving_since? + fault.at.0)
+    }
+
+    /// Writes what the fault script has for XenStore, and does nothing else meanwhile.
+    async fn write_fault(&mut self) -> Result<()> {
+        let environment = self.environment.clone();
+        let Some(fault) = environment.faults.store().get(self.store_faults) else {
+            return Ok(());
+        };
+        for _ in 0..fault.rounds {
+            for value in &fault.values {
+                for device in &self.devices {
+                    device.write_fault(&fault.node, value, &self.store).await?;
+                }
+                sleep(fault.every.0).await;
+            }
+        }
+        say!("store fault {} delivered", self.store_faults);
+        self.store_faults += 1;
         Ok(())
     }
 

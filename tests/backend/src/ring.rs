@@ -43,6 +43,8 @@ pub enum RingError {
     },
     /// A ring is one page.
     Size(usize),
+    /// It did not: a fault script has the session end.
+    Ordered,
 }
 
 impl std::error::Error for RingError {}
@@ -61,6 +63,7 @@ impl fmt::Display for RingError {
                 )
             }
             RingError::Size(octets) => write!(f, "a ring of {octets} octets"),
+            RingError::Ordered => write!(f, "the fault script has it so"),
         }
     }
 }
@@ -197,6 +200,12 @@ impl EventPage {
     /// The index that the next event has.
     pub fn next_event(&self) -> u32 {
         self.in_prod
+    }
+
+    /// Goes on with the index `in_prod`: for faults.
+    pub fn jump(&mut self, in_prod: u32) {
+        self.in_prod = in_prod;
+        self.page.words()[IN_PROD].store(in_prod, Ordering::Release);
     }
 
     /// Publishes "this framebuffer is on the screen"; false: no room, the event is dropped.

@@ -233,6 +233,8 @@ impl Session {
                 .iter_mut()
                 .for_each(|head| head.complete_due(now));
             self.answer_late(now);
+            self.misbehave_in_time(now);
+            self.misconduct.goes_on()?;
         }
         Ok(())
     }
@@ -264,6 +266,7 @@ impl Session {
             match head.requests.take()? {
                 Some(slot) => {
                     if self.misbehaves(index, &slot) {
+                        self.misconduct.goes_on()?;
                         continue;
                     }
                     let response = self.execute(index, &slot).encode();

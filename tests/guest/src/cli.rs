@@ -79,6 +79,8 @@ pub enum Direction {
     Export,
     /// vgem's buffer is shown on the display.
     Import,
+    /// The display's buffer is read through vgem after all of the display has been let go.
+    Outlive,
 }
 
 /// Where memory comes from that is imported.
@@ -130,6 +132,14 @@ pub enum Command {
         /// Go on after errors other than ENODEV
         #[arg(long)]
         survive: bool,
+    },
+    /// Ask for flips without pause: one at a time is under way
+    Flood {
+        #[command(flatten)]
+        target: Target,
+        /// Flips that are to be accepted
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+        flips: u64,
     },
     /// Show different cards on every connected connector: head i has the variants 2i and 2i+1
     Heads {
@@ -223,6 +233,28 @@ pub enum Command {
         /// End without freeing any of the buffers: the kernel must
         #[arg(long)]
         leave: bool,
+    },
+    /// Show a card, and have more framebuffers of the same size that are not shown
+    Hoard {
+        #[command(flatten)]
+        target: Target,
+        /// Framebuffers in all
+        #[arg(long, default_value_t = 16)]
+        buffers: u32,
+    },
+    /// Make, show, share and free buffers in any order, in many threads at once
+    Stress {
+        #[command(flatten)]
+        target: Target,
+        /// Threads
+        #[arg(long, default_value_t = 8)]
+        threads: u32,
+        /// Operations of all threads together
+        #[arg(long, default_value_t = 10_000)]
+        operations: u64,
+        /// Seed of the operations
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
     },
     /// Give every ioctl of /dev/xen/zcopy bad arguments and compare the errno
     ZcopyErrors(Peers),

@@ -13,6 +13,7 @@ mod errors;
 mod events;
 mod exhaust;
 mod flips;
+mod flood;
 mod forever;
 mod format;
 mod heads;
@@ -29,6 +30,7 @@ mod screen;
 mod session;
 mod show;
 mod stop;
+mod stress;
 mod zcopy;
 
 use std::process::ExitCode;
@@ -120,6 +122,7 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
             };
             flips::run(&mut session, target, &plan)
         }
+        Command::Flood { target, flips } => flood::run(&mut session, target, *flips),
         Command::FlipForever { target, survive } => forever::run(&mut session, target, *survive),
         Command::Heads { target, flips } => heads::run(&mut session, target, *flips),
         Command::Modes { target, loops } => power::modes(&mut session, target, *loops),
@@ -158,6 +161,21 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
                 max_bytes: *max_bytes,
                 seed: *seed,
                 leave: *leave,
+            },
+        ),
+        Command::Hoard { target, buffers } => show::hoard(&mut session, target, *buffers),
+        Command::Stress {
+            target,
+            threads,
+            operations,
+            seed,
+        } => stress::run(
+            &mut session,
+            target,
+            stress::Plan {
+                threads: *threads,
+                operations: *operations,
+                seed: *seed,
             },
         ),
         // Run without a display.

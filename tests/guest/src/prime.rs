@@ -32,7 +32,38 @@ pub fn run(
     match direction {
         Direction::Export => export(session, target, &vgem, variant),
         Direction::Import => import(session, target, &vgem, variant),
+        Direction::Outlive => outlive(session, target, &vgem, variant),
     }
+}
+
+/// The display's buffer goes to vgem and the display is let go of; vgem still has it.
+fn outlive(session: &mut Session<'_>, target: &Target, vgem: &Device, variant: u32) -> Result<()> {
+    let screen = session.screen(target)?;
+    let mode = screen.output().mode(&target.mode)?;
+    let frame = session.frame(&mode, target.format, variant)?;
+    screen.set_mode(mode, frame.handle())?;
+    let exported = export_fd(session.device, frame.dumb().handle)?;
+    let imported = vgem.prime_fd_to_buffer(exported.as_fd());
+    let imported = imported.context("vgem cannot import the display's buffer")?;
+    drop(exported);
+    let (pitch, geometry, size) = (frame.dumb().pitch, frame.geometry(), frame.dumb().size);
+    screen.off()?;
+    drop(frame);
+    session.say_shown(screen.output(), geometry, variant);
+    session.hold(target)?;
+    let through_vgem = export_fd(vgem, imported.into())?;
+    let map = map_dma_buf(through_vgem.as_fd(), size)?;
+    read_back(
+        session,
+        through_vgem.as_fd(),
+        &map,
+        pitch,
+        geometry,
+        variant,
+        "card read after the display's end of it",
+    )?;
+    vgem.close_buffer(imported)
+        .context("cannot close vgem's import")
 }
 
 /// The display's buffer, shown, goes to vgem, which hands it out again; the picture is read there.

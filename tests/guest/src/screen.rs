@@ -64,6 +64,11 @@ impl<'d> Screen<'d> {
         &self.output
     }
 
+    /// The device.
+    pub fn device(&self) -> &'d Device {
+        self.device
+    }
+
     /// The ids of the output's properties.
     pub fn pipe(&self) -> &Pipe {
         &self.pipe

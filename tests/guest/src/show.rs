@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `card`: shows the test card.
+//! `card`: shows the test card. `hoard`: shows one, and has more that are not shown.
+
+use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
@@ -24,6 +26,30 @@ pub fn card(session: &mut Session<'_>, target: &Target, variant: u32) -> Result<
         .check("framebuffer shown", frame.id(), screen.shown()?);
     session.say_shown(screen.output(), frame.geometry(), variant);
     session.hold(target)
+}
+
+/// Shows one card and has framebuffers with others, until told to end; then says how long it took to let go of them.
+///
+/// # Errors
+/// When the kernel refuses a step.
+pub fn hoard(session: &mut Session<'_>, target: &Target, count: u32) -> Result<()> {
+    let screen = session.screen(target)?;
+    let mode = screen.output().mode(&target.mode)?;
+    let frames = (0..count)
+        .map(|variant| session.frame(&mode, target.format, variant))
+        .collect::<Result<Vec<_>>>()?;
+    if let Some(first) = frames.first() {
+        screen.set_mode(mode, first.handle())?;
+        session.say_shown(screen.output(), first.geometry(), 0);
+    }
+    session.hold(target)?;
+    let start = Instant::now();
+    drop(frames);
+    let ms = start.elapsed().as_secs_f64() * 1000.0;
+    session
+        .report
+        .say("let go", json!({"buffers": count, "ms": ms}));
+    Ok(())
 }
 
 /// Lists the formats of the output's primary plane.

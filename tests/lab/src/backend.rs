@@ -108,6 +108,9 @@ const DRIVERS: &str = "modprobe -a xen-evtchn xen-gntdev";
 /// Time for anything that the backend does at once.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The status of a process that has ended by SIGKILL.
+const KILLED: i32 = 128 + 9;
+
 /// After how long it is asked again for a file.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -222,6 +225,26 @@ impl Backend {
     /// When it has ended, or Dom0 does not answer.
     pub fn said(&self, machine: &mut Machine) -> Result<String> {
         machine.link.output(self.job)
+    }
+
+    /// Ask it to end, if it has not been killed by a fault of its script, and wait: all that it has said.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end, or has ended otherwise.
+    pub fn end(self, machine: &mut Machine) -> Result<String> {
+        machine.link.signal(self.job, 15)?;
+        let ended = machine
+            .link
+            .wait(self.job, PATIENCE)
+            .context("the backend did not end")?;
+        ensure!(
+            [0, KILLED].contains(&ended.status),
+            "the backend ended with {}: {}",
+            ended.status,
+            ended.stderr.trim()
+        );
+        Ok(ended.stdout + &ended.stderr)
     }
 
     /// Ask it to end, and wait.

@@ -280,6 +280,18 @@ impl Bench<'_> {
         self.judge("(held)", ended)
     }
 
+    /// What a program that ends by itself has said, if it has ended; every check in it must have held.
+    ///
+    /// # Errors
+    ///
+    /// When one did not.
+    pub fn finished(&mut self, job: Job) -> Result<Option<String>> {
+        let ended = self.machine.link.poll(job)?;
+        ended
+            .map(|ended| self.judge("(in the background)", ended))
+            .transpose()
+    }
+
     /// Whether the guest's display device has the kernel's C driver, the reference.
     ///
     /// # Errors

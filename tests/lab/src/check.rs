@@ -173,6 +173,9 @@ pub fn run(options: &cli::Check) -> Result<bool> {
         let ingredients = ingredients(kernel, options.common.front)?;
         scenarios(&ingredients, &parts, &out, &mut report)?;
     }
+    if options.full {
+        println!("{}", report.table());
+    }
     Ok(report.finish())
 }
 
@@ -378,11 +381,17 @@ impl Stage<'_> {
         let said = cast.backend.as_ref().map(|backend| backend.said(machine));
         let domu = marks.1.since(&console);
         let of_driver = of_driver.map(|(mark, console)| mark.since(&console));
-        let complaint = keep_logs(&out, serial, domu, of_driver, said);
+        let complaint = match scenario.after {
+            After::Panicked => {
+                std::fs::write(out.join("panic.log"), domu?)?;
+                keep_logs(&out, serial, Ok(String::new()), of_driver, said)
+            }
+            After::AsBefore | After::Gone => keep_logs(&out, serial, domu, of_driver, said),
+        };
         let outcome = outcome
             .and(complaint)
             .map_err(|error| with_place(error, &out));
-        if outcome.is_err() || scenario.after == After::Gone {
+        if outcome.is_err() || scenario.after != After::AsBefore {
             self.strike(outcome.is_err());
         }
         outcome

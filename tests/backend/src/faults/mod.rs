@@ -3,16 +3,18 @@
 
 mod script;
 
-pub use script::{Fault, Id, Script, Then, WrongReference};
+pub use script::{Event, Fault, Id, Script, StoreFault, Then, WrongReference};
 
 use crate::report::say;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The faults of a script, and how far they are.
 #[derive(Debug, Default)]
 pub struct Faults {
     progress: Mutex<Vec<Progress>>,
+    store: Vec<StoreFault>,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,24 @@ impl Faults {
         });
         Faults {
             progress: Mutex::new(progress.collect()),
+            store: script.store,
         }
+    }
+
+    /// What is written to XenStore.
+    pub fn store(&self) -> &[StoreFault] {
+        &self.store
+    }
+
+    /// The faults that wait for no request and have not come about yet, and when each does, from a connection on.
+    pub fn timed(&self) -> Vec<(Duration, Order)> {
+        let all = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let timed = all.iter().enumerate().filter_map(|(index, progress)| {
+            let at = progress.fault.at.filter(|_| !progress.told)?;
+            let fault = progress.fault.clone();
+            Some((at.0, Order { index, fault }))
+        });
+        timed.collect()
     }
 
     /// The fault for a request that has come, by its name in the protocol.
@@ -50,7 +69,8 @@ impl Faults {
         let mut order = None;
         for (index, progress) in all.iter_mut().enumerate() {
             let fault = &progress.fault;
-            if fault.on != "any" && fault.on != name {
+            let is_for = |on: &str| on == "any" || on == name;
+            if !fault.on.as_deref().is_some_and(is_for) {
                 continue;
             }
             progress.seen = progress.seen.saturating_add(1);
@@ -115,5 +135,16 @@ mod tests {
         assert_eq!(taken("FB_ATTACH"), Some(1));
         assert_eq!(taken("FB_DETACH"), Some(0));
         assert_eq!(taken("FB_DETACH"), Some(1));
+    }
+
+    #[test]
+    fn what_waits_for_a_time_comes_about_once() {
+        let faults = faults("[[fault]]\nat = 2\nstorm = 1");
+        assert!(faults.for_request("PG_FLIP").is_none());
+        let timed = faults.timed();
+        let (at, order) = timed.first().expect("one");
+        assert_eq!(*at, Duration::from_secs(2));
+        faults.delivered(order);
+        assert!(faults.timed().is_empty());
     }
 }

@@ -9,6 +9,15 @@
 //! answer = { status = 1 } # see `Answer`
 //! event = { copies = 2 }  # see `Event`: of the flip that this request asks for
 //! ring = { rsp-prod = 33 }# see `RingIndices`
+//!
+//! [[fault]]
+//! at = 2.5                # not upon a request, but so long after a frontend has connected
+//! storm = 1
+//!
+//! [[store]]
+//! at = 2.5
+//! node = "state"          # of the device's directory in XenStore
+//! values = ["5", "4"]     # see `StoreFault`
 //! ```
 
 use anyhow::{Context, Result, ensure};
@@ -23,6 +32,27 @@ pub struct Script {
     /// The first of those that are for a request is what happens to it.
     #[serde(default)]
     pub fault: Vec<Fault>,
+    /// What is written to XenStore.
+    #[serde(default)]
+    pub store: Vec<StoreFault>,
+}
+
+/// Texts for a node of a device's directory in XenStore, one after the other, of whatever the device is doing.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StoreFault {
+    /// How long after a frontend has connected the first is written.
+    pub at: Seconds,
+    /// The node, "state" for instance.
+    pub node: String,
+    /// The texts.
+    pub values: Vec<String>,
+    /// The time from one to the next.
+    #[serde(default)]
+    pub every: Seconds,
+    /// How often all of them are written.
+    #[serde(default = "one")]
+    pub rounds: u32,
 }
 
 /// What is done wrong, and when.
@@ -30,7 +60,11 @@ pub struct Script {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Fault {
     /// The protocol's name of the requests that it waits for, or "any".
-    pub on: String,
+    #[serde(default)]
+    pub on: Option<String>,
+    /// It waits for no request, but so long after a frontend has connected.
+    #[serde(default)]
+    pub at: Option<Seconds>,
     /// Which of those is the first.
     #[serde(default = "one")]
     pub from: u32,
@@ -46,9 +80,18 @@ pub struct Fault {
     /// What is in the directory of a display buffer that the backend has allocated.
     #[serde(default)]
     pub reference: Option<WrongReference>,
-    /// How the flip's end is told.
+    /// What the first page of that directory says which page is the next, after it was filled in.
     #[serde(default)]
-    pub event: Event,
+    pub link: Option<u32>,
+    /// Whether all that a DBUF_CREATE shares is looked at: whatever is not 0 and not the protocol's is told on standard output.
+    #[serde(default)]
+    pub inspect: bool,
+    /// How the flip's end is told. Of another request: ends of flips that are told after its answer.
+    #[serde(default)]
+    pub event: Option<Event>,
+    /// An EDID that is not what it should be.
+    #[serde(default)]
+    pub edid: Option<WrongEdid>,
     /// Indices of the ring of requests, as they are after the answer.
     #[serde(default)]
     pub ring: RingIndices,
@@ -96,6 +139,17 @@ pub enum Id {
     Number(u16),
     /// That of the answer before.
     Previous,
+}
+
+/// An EDID that is not what it should be.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct WrongEdid {
+    /// The size that is told, in octets.
+    pub size: Option<u32>,
+    /// Whether the checksum is wrong.
+    #[serde(default)]
+    pub bad_checksum: bool,
 }
 
 /// A reference that is not what it should be.
@@ -177,6 +231,8 @@ pub struct PageIndices {
     pub in_cons: Option<i64>,
     /// This side's.
     pub in_prod: Option<i64>,
+    /// This side's, instead of the next: events go on from there.
+    pub jump: Option<u32>,
 }
 
 /// What becomes of the connection.
@@ -188,6 +244,8 @@ pub enum Then {
     GoesOn,
     /// The process is killed.
     Killed,
+    /// It is closed, and may be made anew after a while.
+    Closed,
 }
 
 /// A time in seconds.
@@ -257,6 +315,10 @@ impl Script {
         let script: Script = toml::from_str(text)?;
         for (index, fault) in script.fault.iter().enumerate() {
             ensure!(fault.from > 0, "fault {index}: requests are counted from 1");
+            ensure!(
+                fault.on.is_some() != fault.at.is_some(),
+                "fault {index}: it is either on a request or at a time"
+            );
         }
         Ok(script)
     }
@@ -272,7 +334,7 @@ mod tests {
         let fault = &script.fault[0];
         assert_eq!((fault.from, fault.times, fault.execute), (1, 1, true));
         assert_eq!((fault.answer.copies, fault.answer.notify), (1, true));
-        assert_eq!((fault.event.copies, fault.then), (1, Then::GoesOn));
+        assert_eq!((Event::default().copies, fault.then), (1, Then::GoesOn));
     }
 
     #[test]
@@ -286,8 +348,11 @@ mod tests {
             answer = { status = -5, id = "previous", operation = 0x11, garbage = true, copies = 2, late = 0.5, behind = 1, notify = false }
             event = { copies = 0, cookie = 7, id = 9, kind = 255, late = 10, early = true }
             ring = { req-prod = 1, req-event = -1, rsp-prod = 4294967295, rsp-event = 5 }
-            page = { in-cons = 1, in-prod = 64 }
+            page = { in-cons = 1, in-prod = 64, jump = 4294967226 }
             reference = { at = "last", value = 0 }
+            link = 7
+            inspect = true
+            edid = { size = 0, bad-checksum = true }
             storm = 3
             scribble = 0.1
             then = "killed"
@@ -295,10 +360,23 @@ mod tests {
             [[fault]]
             on = "PG_FLIP"
             answer = { id = { number = 3 } }
+
+            [[fault]]
+            at = 1.5
+            then = "closed"
+
+            [[store]]
+            at = 1
+            node = "state"
+            values = ["5", "x", ""]
+            every = 0.01
+            rounds = 3
         "#;
         let script = Script::parse(text).expect("a script");
         assert_eq!(script.fault[0].then, Then::Killed);
         assert!(matches!(script.fault[1].answer.id, Some(Id::Number(3))));
+        assert_eq!(script.fault[2].then, Then::Closed);
+        assert_eq!(script.store[0].values.len(), 3);
     }
 
     #[test]
@@ -323,6 +401,8 @@ mod tests {
     fn mistakes_are_told() {
         for text in [
             "[[fault]]",
+            "[[fault]]\non = \"any\"\nat = 3",
+            "[[store]]\nat = 3",
             "[[fault]]\non = \"any\"\nform = 3",
             "[[fault]]\non = \"any\"\nfrom = 0",
             "[[fault]]\non = \"any\"\nanswer = { late = -1 }",

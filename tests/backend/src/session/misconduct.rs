@@ -7,9 +7,10 @@ use crate::evtchn::EventChannels;
 use crate::faults::{Faults, Id, Order, Then, WrongReference, shift};
 use crate::head::Head;
 use crate::memory::pages_for;
-use crate::protocol::{Command, DbufCreate, Request, Response, Slot};
+use crate::protocol::{Command, DbufCreate, Errno, GetEdid, Request, Response, Slot};
+use crate::refusal::Refusal;
 use crate::report::say;
-use crate::ring::{REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD};
+use crate::ring::{REQ_EVENT, REQ_PROD, RSP_EVENT, RSP_PROD, RingError};
 use rustix::process::{Signal, getpid, kill_process};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,6 +24,10 @@ pub struct Misconduct {
     previous_id: u16,
     late: Vec<Late>,
     held: Vec<Held>,
+    /// What waits for no request.
+    timed: Vec<(Instant, Order)>,
+    /// The session is to end.
+    ends: bool,
 }
 
 /// An answer that is given later than it should be.
@@ -45,7 +50,11 @@ struct Held {
 impl Misconduct {
     /// Of a session.
     pub fn new(environment: &Environment) -> Self {
+        let now = Instant::now();
+        let timed = environment.faults.timed().into_iter();
         Misconduct {
+            timed: timed.map(|(at, order)| (now + at, order)).collect(),
+            ends: false,
             faults: environment.faults.clone(),
             channels: environment.channels.clone(),
             previous_id: 0,
@@ -54,9 +63,23 @@ impl Misconduct {
         }
     }
 
-    /// When there is a late answer to give.
+    /// When there is a late answer to give, or something that waits for no request to be done.
     pub fn due(&self) -> Option<Instant> {
-        self.late.iter().map(|late| late.due).min()
+        let late = self.late.iter().map(|late| late.due);
+        let timed = self.timed.iter().map(|(due, _)| *due);
+        late.chain(timed).min()
+    }
+
+    /// The session goes on, unless the script has it end.
+    ///
+    /// # Errors
+    ///
+    /// [`RingError::Ordered`].
+    pub fn goes_on(&self) -> Result<(), RingError> {
+        match self.ends {
+            true => Err(RingError::Ordered),
+            false => Ok(()),
+        }
     }
 
     /// Hits the ports for so long, in a thread of its own.
@@ -86,9 +109,12 @@ impl Session {
         if let (Command::PageFlip { fb }, Some(head)) = (request.command, self.heads.get_mut(index))
         {
             head.set_event_fault(Some(order.clone()));
-            if fault.event.early {
+            if fault.event.as_ref().is_some_and(|event| event.early) {
                 head.misinform(fb, &order);
             }
+        }
+        if let (Command::DbufCreate(create), true) = (request.command, fault.inspect) {
+            self.inspect(&create);
         }
         let response = if fault.execute {
             self.execute(index, slot)
@@ -99,11 +125,21 @@ impl Session {
                 outcome: Ok(0),
             }
         };
-        if let (Command::DbufCreate(create), Some(wrong)) = (request.command, fault.reference) {
-            self.spoil(&create, wrong);
+        if let Command::DbufCreate(create) = request.command {
+            if let Some(wrong) = fault.reference {
+                self.spoil(&create, wrong);
+            }
+            if let Some(link) = fault.link {
+                self.relink(&create, link);
+            }
+        }
+        if let (Command::GetEdid(get), Some(wrong)) = (request.command, fault.edid) {
+            self.spoil_edid(&get, wrong.bad_checksum);
         }
         let answer = self.distort(&response, &order);
         self.misconduct.previous_id = request.id;
+        let is_flip = matches!(request.command, Command::PageFlip { .. });
+        let events = (!is_flip && fault.event.is_some()).then(|| order.clone());
         if !fault.answer.late.0.is_zero() {
             self.misconduct.late.push(Late {
                 due: Instant::now() + fault.answer.late.0,
@@ -122,7 +158,65 @@ impl Session {
             self.give(index, &answer, &order);
             self.answer_held(index);
         }
+        if let (Some(order), Some(head)) = (events, self.heads.get_mut(index)) {
+            head.misinform(0, &order);
+        }
         true
+    }
+
+    /// Does what waits for no request, if its time has come, to the first head.
+    pub(super) fn misbehave_in_time(&mut self, now: Instant) {
+        let (due, later) = std::mem::take(&mut self.misconduct.timed)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(due, _)| *due <= now);
+        self.misconduct.timed = later;
+        for (_, order) in due {
+            if let (Some(_), Some(head)) = (&order.fault.event, self.heads.first_mut()) {
+                head.misinform(0, &order);
+            }
+            self.disturb(0, false, &order);
+        }
+    }
+
+    /// Looks whether all is 0 that the guest shares with a display buffer and has not been written by a program yet.
+    fn inspect(&self, create: &DbufCreate) {
+        let mapper = self.resources.mapper();
+        let count = pages_for(create.buffer_size);
+        let looked = directory::rest(mapper, create.directory, count).and_then(|mut words| {
+            for reference in directory::read(mapper, create.directory, count)? {
+                let page = mapper.map(&[reference]).map_err(|error| {
+                    Refusal::new(Errno::EIO, format!("page {reference}: {error}"))
+                })?;
+                words.extend(page.words().iter().map(|word| word.load(Ordering::Relaxed)));
+            }
+            Ok(words)
+        });
+        match looked {
+            Ok(words) => say!(
+                "inspected {} words of display buffer {:#x}: {} are not 0",
+                words.len(),
+                create.dbuf,
+                words.iter().filter(|word| **word != 0).count()
+            ),
+            Err(refusal) => say!("nothing to inspect: {refusal}"),
+        }
+    }
+
+    /// Overwrites the link from the first page of a directory to the second.
+    fn relink(&self, create: &DbufCreate, link: u32) {
+        match self.resources.mapper().map(&[create.directory]) {
+            Ok(page) => page.words()[0].store(link, Ordering::Release),
+            Err(error) => say!("no directory to link: {error}"),
+        }
+    }
+
+    /// Spoils the checksum of the EDID that the guest is about to be told of.
+    fn spoil_edid(&self, get: &GetEdid, bad_checksum: bool) {
+        let mapper = self.resources.mapper();
+        let spoilt = directory::read(mapper, get.directory, 1).map(|refs| mapper.map(&refs));
+        if let (true, Ok(Ok(page))) = (bad_checksum, spoilt) {
+            page.words()[0].fetch_xor(0x0100_0000, Ordering::Relaxed);
+        }
     }
 
     /// Spoils the directory of a buffer that the guest is about to be told of.
@@ -159,6 +253,9 @@ impl Session {
         if let Some(status) = answer.status {
             slot[4..8].copy_from_slice(&status.to_ne_bytes());
         }
+        if let Some(size) = order.fault.edid.and_then(|edid| edid.size) {
+            slot[8..12].copy_from_slice(&size.to_ne_bytes());
+        }
         slot
     }
 
@@ -171,6 +268,27 @@ impl Session {
         for _ in 0..fault.answer.copies {
             wanted |= head.requests.answer(slot);
         }
+        if let Some(time) = fault.scribble {
+            // The frontend is to read it meanwhile.
+            if fault.answer.notify && wanted {
+                head.req_port().notify();
+            }
+            let end = Instant::now() + time.0;
+            let wrong = slot.map(|octet| !octet);
+            while Instant::now() < end {
+                head.requests.overwrite_last(&wrong);
+                head.requests.overwrite_last(slot);
+            }
+        }
+        self.disturb(index, wanted, order);
+    }
+
+    /// What a fault does to a head beside the answer, which has to be `told`.
+    fn disturb(&mut self, index: usize, told: bool, order: &Order) {
+        let fault = &order.fault;
+        let Some(head) = self.heads.get_mut(index) else {
+            return;
+        };
         let words = head.requests.words();
         let now = |word: usize| words[word].load(Ordering::Relaxed);
         shift(&words[REQ_PROD], now(REQ_PROD), fault.ring.req_prod);
@@ -182,24 +300,20 @@ impl Session {
             fault.ring.rsp_prod,
         );
         // An index that moves is a reason to look.
-        if fault.answer.notify && (wanted || fault.ring.rsp_prod.is_some()) {
+        if fault.answer.notify && (told || fault.ring.rsp_prod.is_some()) {
             head.req_port().notify();
-        }
-        if let Some(time) = fault.scribble {
-            let end = Instant::now() + time.0;
-            let wrong = slot.map(|octet| !octet);
-            while Instant::now() < end {
-                head.requests.overwrite_last(&wrong);
-                head.requests.overwrite_last(slot);
-            }
         }
         if let Some(time) = fault.storm {
             self.misconduct.storm(head, time.0);
         }
         self.misconduct.faults.delivered(order);
-        if fault.then == Then::Killed {
-            // Nobody survives to hear of it.
-            let _ = kill_process(getpid(), Signal::KILL);
+        match fault.then {
+            Then::GoesOn => {}
+            Then::Killed => {
+                // Nobody survives to hear of it.
+                let _ = kill_process(getpid(), Signal::KILL);
+            }
+            Then::Closed => self.misconduct.ends = true,
         }
     }
 

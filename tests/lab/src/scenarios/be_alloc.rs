@@ -94,6 +94,28 @@ pub fn contents(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A buffer that another driver has imported outlives the program's own hold on it: it is what it was, and the backend is asked to free it when the
+/// other driver has let go.
+pub fn outlived(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        return Ok(());
+    }
+    let expected = usize::from(bench.guest.config.kind != Kind::Pv);
+    bench.sh("modprobe vgem")?;
+    let job = bench.show("vgem --direction outlive --variant 2 --hold")?;
+    let found = theirs(bench)?;
+    ensure!(
+        found == expected,
+        "{found} buffers are in the backend's memory, not {expected}"
+    );
+    bench.end(job)?;
+    wait_until("the end of the backend's buffer", SHORT, || {
+        Ok(theirs(bench)? == 0)
+    })?;
+    bench.sh("rmmod vgem")?;
+    shows_a_card(bench)
+}
+
 /// A backend that cannot allocate is not asked twice, and nothing is missing without it; the next one is asked again.
 pub fn refused(bench: &mut Bench<'_>) -> Result<()> {
     if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {

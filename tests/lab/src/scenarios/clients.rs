@@ -6,6 +6,9 @@ use crate::bench::Connector;
 use crate::bench::LONG;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
+use crate::link::Domain;
+use crate::link::Job;
+use crate::link::tail;
 use crate::oracle::card::Card;
 use crate::oracle::picture::Picture;
 use anyhow::Context;
@@ -19,6 +22,11 @@ const CHARACTER: (u32, u32) = (8, 16);
 
 /// What the console's colour 1, red, looks like.
 const CONSOLE_RED: [u8; 3] = [170, 0, 0];
+
+/// Tells all that the guest's kernel knows of its console: the screen's text, what draws it and where to, and what that holds.
+const CONSOLE: &str = "cat /sys/class/tty/tty0/active; grep . /sys/class/vtconsole/*/name /sys/class/vtconsole/*/bind /sys/class/graphics/fb0/* 2>/dev/null; \
+     od -A d -t x1 /dev/vcsa1 | head -n 12; od -A d -t x4 /dev/fb0 | head -n 12; \
+     cat /sys/kernel/debug/dri/0/xen_state /sys/kernel/debug/dri/0/buffers /sys/kernel/debug/dri/0/state /sys/kernel/debug/dri/0/framebuffer; dmesg | tail -n 30";
 
 /// Text of the kernel's console is seen on every head, cell by cell: a pattern of red and black cells that can be computed.
 pub fn console(bench: &mut Bench<'_>) -> Result<()> {
@@ -59,9 +67,12 @@ pub fn console(bench: &mut Bench<'_>) -> Result<()> {
         };
         let stem = format!("console-{}", connector.unique_id);
         let at_most = Duration::from_secs(20);
-        bench
-            .expect_picture(&name, *connector, &expected, &stem, at_most)
-            .with_context(|| format!("the console on {}", connector.unique_id))?;
+        let shown = bench.expect_picture(&name, *connector, &expected, &stem, at_most);
+        if shown.is_err() {
+            let known = bench.sh(CONSOLE)?;
+            std::fs::write(bench.out.join("console.txt"), known)?;
+        }
+        shown.with_context(|| format!("the console on {}", connector.unique_id))?;
     }
     bench.sh("printf '\\033[?25h\\033[?7h\\033[2J' >/dev/tty1; dmesg -n 7")?;
     Ok(())
@@ -173,39 +184,98 @@ pub fn kmscube(bench: &mut Bench<'_>) -> Result<()> {
 
 /// weston comes up with a client that draws, and ends when told.
 pub fn weston(bench: &mut Bench<'_>) -> Result<()> {
-    let job = bench.guest.spawn(bench.machine, WESTON)?;
-    bench
-        .machine
-        .link
-        .wait_output(job, "launching", SHORT)
-        .context("weston did not start")?;
-    let client = bench.guest.spawn(bench.machine, CLIENT)?;
+    let desktop = Desktop::start(bench)?;
     let name = bench.guest.config.name.clone();
     let before = flips(bench, &name)?;
     wait_until("60 flips of weston", LONG, || {
         Ok(flips(bench, &name)? >= before + 60)
     })?;
-    let connector = bench.connector(0)?;
-    let picture = bench.picture(&name, connector)?;
-    picture.write(&bench.out.join("weston.png"))?;
-    // The client draws a white frame with a green ball in it.
-    let (white, green) = (picture.pixels_of([255; 3]), picture.pixels_of([0, 255, 0]));
-    ensure!(
-        white > 5_000 && green > 100,
-        "weston's client is not in the picture: {white} white pixels, {green} green ones"
-    );
-    // The panel and the desktop, which is an image.
-    let colours = picture.colours();
-    ensure!(
-        colours > 20,
-        "weston's desktop is not in the picture, which has only {colours} colours"
-    );
-    bench.machine.link.signal(client, 15)?;
-    bench.machine.link.wait(client, SHORT)?;
-    bench.machine.link.signal(job, 15)?;
-    let ended = bench.machine.link.wait(job, SHORT)?;
-    std::fs::write(bench.out.join("weston.log"), ended.stdout + &ended.stderr)?;
+    desktop.expect(bench)?;
+    desktop.end(bench)?;
     Ok(())
+}
+
+/// weston, with a client that draws all the time.
+pub struct Desktop {
+    weston: Job,
+    client: Job,
+}
+
+impl Desktop {
+    /// Start them.
+    ///
+    /// # Errors
+    ///
+    /// When weston does not come up.
+    pub fn start(bench: &mut Bench<'_>) -> Result<Self> {
+        let weston = bench.guest.spawn(bench.machine, WESTON)?;
+        bench
+            .machine
+            .link
+            .wait_output(weston, "launching", SHORT)
+            .context("weston did not start")?;
+        let client = bench.guest.spawn(bench.machine, CLIENT)?;
+        Ok(Self { weston, client })
+    }
+
+    /// The same in a guest that has another number now.
+    pub fn of(self, domain: Domain) -> Self {
+        Self {
+            weston: self.weston.of(domain),
+            client: self.client.of(domain),
+        }
+    }
+
+    /// Check that it is in the picture of the first connector.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, after a while.
+    pub fn expect(&self, bench: &mut Bench<'_>) -> Result<()> {
+        let name = bench.guest.config.name.clone();
+        let connector = bench.connector(0)?;
+        let picture = bench.picture(&name, connector)?;
+        picture.write(&bench.out.join("weston.png"))?;
+        // The client draws a white frame with a green ball in it.
+        let (white, green) = (picture.pixels_of([255; 3]), picture.pixels_of([0, 255, 0]));
+        ensure!(
+            white > 5_000 && green > 100,
+            "weston's client is not in the picture: {white} white pixels, {green} green ones"
+        );
+        // The panel and the desktop, which is an image.
+        let colours = picture.colours();
+        ensure!(
+            colours > 20,
+            "weston's desktop is not in the picture, which has only {colours} colours"
+        );
+        Ok(())
+    }
+
+    /// Tell both to end: what weston has said.
+    ///
+    /// # Errors
+    ///
+    /// When one has ended already, or does not.
+    pub fn end(self, bench: &mut Bench<'_>) -> Result<String> {
+        for (who, job) in [("weston's client", self.client), ("weston", self.weston)] {
+            let ended = bench.machine.link.poll(job)?;
+            ensure!(
+                ended.is_none(),
+                "{who} has ended by itself: {}",
+                ended.map_or(String::new(), |ended| tail(
+                    &(ended.stdout + &ended.stderr),
+                    12
+                ))
+            );
+        }
+        bench.machine.link.signal(self.client, 15)?;
+        bench.machine.link.wait(self.client, SHORT)?;
+        bench.machine.link.signal(self.weston, 15)?;
+        let ended = bench.machine.link.wait(self.weston, SHORT)?;
+        let said = ended.stdout + &ended.stderr;
+        std::fs::write(bench.out.join("weston.log"), &said)?;
+        Ok(said)
+    }
 }
 
 /// How weston is started: on our device, without input devices, as root.

@@ -15,6 +15,7 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 use std::time::Duration;
+use std::time::Instant;
 
 /// Exit status of the test program when its device has gone.
 const DEVICE_GONE: i32 = 3;
@@ -149,6 +150,77 @@ fn hold_up(bench: &mut Bench<'_>, job: Job) -> Result<()> {
     bench.machine.link.signal(job, 18)
 }
 
+/// Flips that a client makes at a time when nobody keeps it waiting for seconds.
+const FREE_FLIPS: u64 = 60;
+
+/// A backend is stuck for good, as it seems: it is left, and the client flips on as fast as without one. When the backend goes on after all it is
+/// connected to anew.
+pub fn backend_stuck(bench: &mut Bench<'_>) -> Result<()> {
+    let job = flip_and_survive(bench)?;
+    wait_flips(bench, job, 30)?;
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    backend.halt(bench.machine)?;
+    let left = wait_until("the end of the session", LONG, || {
+        let said = bench.sh("dmesg | grep -c 'the backend answers nothing' || true")?;
+        Ok(said.trim() == "1")
+    })
+    .and_then(|()| {
+        let free = flips(bench, job)? + FREE_FLIPS;
+        wait_flips(bench, job, free).context("without the backend")
+    });
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    backend.go_on(bench.machine)?;
+    left?;
+    wait_until("a new connection", LONG, || {
+        let backend = bench.backend.as_ref().context("no backend runs")?;
+        let said = backend.said(bench.machine)?;
+        Ok(said.matches("connected, ").count() >= 2)
+    })?;
+    let with = flips(bench, job)?;
+    wait_flips(bench, job, with + FREE_FLIPS).context("with the backend back")?;
+    bench.end(job)?;
+    shows_a_card(bench)
+}
+
+/// Buffers of a client whose end the backend is not there to see.
+const ORPHANS: u32 = 16;
+
+/// A client with many buffers ends while its backend is stuck, or dead: that waits for nobody.
+pub fn closed_without_backend(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        return Ok(());
+    }
+    const WAITS: &str = "cat /sys/kernel/debug/dri/0/waits";
+    let connector = bench.connector(0)?.name;
+    for kill in [false, true] {
+        let job = bench.show(&format!(
+            "hoard --buffers {ORPHANS} --hold --connector {connector}"
+        ))?;
+        let backend = bench.backend.as_ref().context("no backend runs")?;
+        let place = backend.place();
+        backend.halt(bench.machine)?;
+        let before = bench.sh(WAITS)?;
+        bench.end(job)?;
+        let after = bench.sh(WAITS)?;
+        let backend = bench.backend.take().context("no backend runs")?;
+        if kill {
+            backend.kill(bench.machine)?;
+        } else {
+            backend.go_on(bench.machine)?;
+            backend.stop(bench.machine)?;
+        }
+        start_backend(bench, place)?;
+        ensure!(
+            before == after,
+            "the client has waited for the backend: {} times before its end, {} after",
+            before.trim(),
+            after.trim()
+        );
+        shows_a_card(bench)?;
+    }
+    Ok(())
+}
+
 /// Halt a client that flips after the first flip that was given up, and wait until the one after that is given up too.
 fn halt_between_flips(bench: &mut Bench<'_>, job: Job) -> Result<()> {
     let mut before = flips(bench, job)?;
@@ -249,6 +321,67 @@ pub fn unbound(bench: &mut Bench<'_>) -> Result<()> {
         "echo vdispl-0 >/sys/bus/xen/drivers/{driver}/bind"
     ))?;
     wait_for_display(bench.machine, bench.guest).context("after the bind")?;
+    shows_a_card(bench)
+}
+
+/// The driver is unbound and bound again, many times, each time under a client that flips.
+pub fn unbound_often(bench: &mut Bench<'_>) -> Result<()> {
+    for time in 0..10 {
+        unbound(bench).with_context(|| format!("time {time}"))?;
+    }
+    Ok(())
+}
+
+/// A client asks for flips as fast as it can: one at a time is under way, and it is told of the others that they have to wait.
+pub fn flood(bench: &mut Bench<'_>) -> Result<()> {
+    let connector = bench.connector(0)?.name;
+    for via in ["legacy", "atomic"] {
+        bench.test(&format!(
+            "flood --flips 200 --via {via} --connector {connector}"
+        ))?;
+    }
+    shows_a_card(bench)
+}
+
+/// Time for what many threads do, beyond which they are taken for stuck: emulated processors do some hundred operations a second.
+const STRESS_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Threads do whatever they like with buffers while the backend is killed and stopped in turn, every few seconds.
+pub fn stress(bench: &mut Bench<'_>) -> Result<()> {
+    stress_of(bench, 5_000)
+}
+
+/// The same for long.
+pub fn much_stress(bench: &mut Bench<'_>) -> Result<()> {
+    stress_of(bench, 100_000)
+}
+
+fn stress_of(bench: &mut Bench<'_>, operations: u64) -> Result<()> {
+    let connector = bench.connector(1)?.name;
+    // Once before what is kept of it is counted.
+    bench.test(&format!(
+        "stress --operations 300 --seed 2 --connector {connector}"
+    ))?;
+    bench.count_anew()?;
+    let job = bench.show(&format!(
+        "stress --operations {operations} --connector {connector}"
+    ))?;
+    let end = Instant::now() + STRESS_LIMIT;
+    let mut restarts = 0;
+    while bench.finished(job)?.is_none() {
+        ensure!(Instant::now() < end, "the threads do not come to an end");
+        let backend = bench.backend.take().context("no backend runs")?;
+        let place = backend.place();
+        if restarts % 2 == 0 {
+            backend.kill(bench.machine)?;
+        } else {
+            backend.stop(bench.machine)?;
+        }
+        start_backend(bench, place)?;
+        restarts += 1;
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    ensure!(restarts >= 2, "the backend was restarted {restarts} times");
     shows_a_card(bench)
 }
 

@@ -89,6 +89,36 @@ pub fn shut_down(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A guest's kernel panics while a client flips and the backend is stuck: whatever it does in its last moments, it comes to its end.
+pub fn panics(bench: &mut Bench<'_>) -> Result<()> {
+    let job = bench.show("flip-forever --via atomic")?;
+    wait_flips(bench, job, 30)?;
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    backend.halt(bench.machine)?;
+    bench
+        .guest
+        .spawn(bench.machine, "echo c >/proc/sysrq-trigger")?;
+    let console = bench.guest.console(bench.machine);
+    let ended = wait_until("the guest's end", SHORT, || {
+        let id = bench.guest.id;
+        let gone = bench
+            .machine
+            .dom0(&format!("xl domname {id} 2>/dev/null || echo gone"))?;
+        Ok(gone.contains("gone") || gone.contains("(null)"))
+    });
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    backend.go_on(bench.machine)?;
+    ended?;
+    let said = Mark::default().since(&console)?;
+    ensure!(
+        said.contains("Kernel panic - not syncing: sysrq triggered crash"),
+        "the guest's kernel did not say why it ended"
+    );
+    wait_until("the end of the domain", SHORT, || {
+        Ok(!bench.machine.domains()?.contains_key(&bench.guest.id))
+    })
+}
+
 /// Destroy a guest and wait until nothing of it is left: a domain whose pages somebody has mapped stays as a nameless zombie.
 fn destroy(bench: &mut Bench<'_>, guest: &Guest) -> Result<()> {
     guest.destroy(bench.machine)?;

@@ -16,6 +16,7 @@ mod power;
 mod saving;
 mod sharing;
 mod store;
+mod survival;
 mod zcopy;
 mod zcopy_use;
 mod zero_copy;
@@ -30,6 +31,10 @@ use crate::bench::Setting;
 use crate::guest::Kind;
 use crate::guest::Limits;
 use anyhow::Result;
+use misbehaviour::answers;
+use misbehaviour::ends;
+use misbehaviour::events;
+use misbehaviour::memory;
 
 pub use clients::CLIENT;
 pub use clients::KMSCUBE;
@@ -51,6 +56,8 @@ pub enum After {
     AsBefore,
     /// It is gone, or not worth going on with.
     Gone,
+    /// Its kernel has panicked, as it was told to; the log says so, and what it says is not judged.
+    Panicked,
 }
 
 /// A scenario.
@@ -228,6 +235,17 @@ const fn last(
     }
 }
 
+const fn crash(
+    name: &'static str,
+    setting: Setting,
+    run: fn(&mut Bench<'_>) -> Result<()>,
+) -> Scenario {
+    Scenario {
+        after: After::Panicked,
+        ..full(name, setting, run)
+    }
+}
+
 const fn full(
     name: &'static str,
     setting: Setting,
@@ -288,63 +306,76 @@ pub const SCENARIOS: &[Scenario] = &[
         faults::backend_killed,
     ),
     check("backend-held-up", SMALL, faults::backend_held_up),
+    check("backend-stuck", SMALL, faults::backend_stuck),
     check("backend-flapping", SMALL, faults::backend_flapping),
-    full("fault-a1-unknown-id", SMALL, misbehaviour::unknown_id),
-    full("fault-a2-answered-id", SMALL, misbehaviour::answered_id),
-    full(
-        "fault-a3-other-operation",
+    check(
+        "closed-without-backend",
         SMALL,
-        misbehaviour::other_operation,
+        faults::closed_without_backend,
     ),
-    full("fault-a4-status", SMALL, misbehaviour::status),
+    full("fault-a1-unknown-id", SMALL, answers::unknown_id),
+    full("fault-a2-answered-id", SMALL, answers::answered_id),
+    full("fault-a3-other-operation", SMALL, answers::other_operation),
+    full("fault-a4-status", SMALL, answers::status),
     full(
         "fault-a5-response-producer",
         SMALL,
-        misbehaviour::response_producer,
+        answers::response_producer,
     ),
-    full("fault-a6-double-fetch", SMALL, misbehaviour::double_fetch),
-    full("fault-a7-garbage", SMALL, misbehaviour::garbage),
+    full("fault-a6-double-fetch", SMALL, answers::double_fetch),
+    full("fault-a7-garbage", SMALL, answers::garbage),
     full(
         "fault-a8-overwritten-indices",
         SMALL,
-        misbehaviour::overwritten_indices,
+        answers::overwritten_indices,
     ),
-    full("fault-a9-no-answers", SMALL, misbehaviour::no_answers),
-    full("fault-a10-late-answer", SMALL, misbehaviour::late_answer),
-    full("fault-a12-refused-ends", SMALL, misbehaviour::refused_ends),
+    full("fault-a9-no-answers", SMALL, answers::no_answers),
+    full("fault-a10-late-answer", SMALL, answers::late_answer),
+    full("fault-a11-answer-order", SMALL, answers::answer_order),
+    full("fault-a12-refused-ends", SMALL, answers::refused_ends),
     full(
         "fault-a12-refused-framebuffer",
         SMALL,
-        misbehaviour::refused_framebuffer,
+        answers::refused_framebuffer,
     ),
+    full("fault-a13-notifications", SMALL, answers::notifications),
+    full("fault-v1-event-order", SMALL, events::event_order),
+    full("fault-v2-event-cookies", SMALL, events::event_cookies),
+    full("fault-v3-event-count", SMALL, events::event_count),
+    full("fault-v4-v7-event-fields", SMALL, events::event_fields),
+    full("fault-v5-event-producer", SMALL, events::event_producer),
     full(
-        "fault-a13-notifications",
+        "fault-v6-event-index-wraps",
         SMALL,
-        misbehaviour::notifications,
+        events::event_index_wraps,
     ),
-    full("fault-v1-event-order", SMALL, misbehaviour::event_order),
-    full("fault-v2-event-cookies", SMALL, misbehaviour::event_cookies),
-    full("fault-v3-event-count", SMALL, misbehaviour::event_count),
+    full("fault-v8-event-flood", SMALL, events::event_flood),
     full(
-        "fault-v4-v7-event-fields",
+        "fault-v9-unexpected-events",
         SMALL,
-        misbehaviour::event_fields,
+        events::unexpected_events,
     ),
-    full(
-        "fault-v5-event-producer",
-        SMALL,
-        misbehaviour::event_producer,
-    ),
-    full("fault-v8-event-flood", SMALL, misbehaviour::event_flood),
     full("fault-c1-states", SMALL, faults::backend_states),
+    full("fault-c1-states-at-100-hz", SMALL, ends::states_at_100_hz),
+    full("fault-c2-closed-in-requests", SMALL, ends::closed),
+    full("fault-c9-killed-in-requests", SMALL, ends::killed),
+    full("fault-c3-backend-removed", SMALL, store::backend_removed),
+    full("fault-c8-store-refuses", SMALL, store::refuses),
+    full("fault-c10-unbound-and-bound", SMALL, faults::unbound_often),
     last(
         "fault-c3-directory-removed",
         SMALL,
         faults::directory_removed,
     )
     .in_full(),
-    full("fault-e2-refused-modes", SMALL, misbehaviour::refused_modes),
-    full("fault-d3-kept-buffers", SMALL, misbehaviour::kept_buffers),
+    full("fault-e2-refused-modes", SMALL, answers::refused_modes),
+    full("fault-d3-kept-buffers", SMALL, memory::kept_buffers),
+    full("fault-d3-kept-rings", SMALL, memory::kept_rings),
+    full("fault-d10-leaks", SMALL, memory::leaks),
+    full("fault-e5-flood", SMALL, faults::flood),
+    full("weston-survives", SMALL, survival::weston),
+    full("stress", SMALL, faults::stress),
+    full("stress-100000", SMALL, faults::much_stress),
     full("fault-c4-resolutions", SMALL, store::resolutions),
     full("fault-c5-connectors", SMALL, store::connectors),
     full("fault-c6-versions", SMALL, store::versions),
@@ -359,9 +390,12 @@ pub const SCENARIOS: &[Scenario] = &[
     check("detached-while-flipping", SMALL, faults::detached),
     last("destroyed-while-flipping", SMALL, guests::destroyed),
     full("checkpointed-while-flipping", SMALL, saving::checkpointed),
+    full("not-migrated-while-flipping", SMALL, saving::not_migrated),
+    full("suspended-while-flipping", SMALL, saving::suspended),
     last("restored-while-flipping", SMALL, saving::restored).in_full(),
     last("migrated-while-flipping", SMALL, saving::migrated).in_full(),
     last("zcopy-granter-destroyed", SMALL, zcopy::granter_destroyed),
+    crash("fault-e7-panic", SMALL, guests::panics),
     check("be-alloc-card", BE_ALLOC, be_alloc::card).arm64(Tier::Check),
     check("be-alloc-memory", BE_ALLOC, be_alloc::memory).arm64(Tier::Check),
     check("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking),
@@ -369,11 +403,9 @@ pub const SCENARIOS: &[Scenario] = &[
     check("be-alloc-buffers", BE_ALLOC, errors::buffers),
     check("be-alloc-vgem", BE_ALLOC, sharing::vgem),
     check("be-alloc-contents", BE_ALLOC, be_alloc::contents),
-    full(
-        "fault-d4-references",
-        BE_ALLOC,
-        misbehaviour::wrong_references,
-    ),
+    full("fault-d4-references", BE_ALLOC, memory::wrong_references),
+    full("fault-d4-links", BE_ALLOC, memory::wrong_links),
+    full("fault-d6-exported", BE_ALLOC, be_alloc::outlived),
     check("be-alloc-refused", BE_ALLOC, be_alloc::refused),
     check(
         "be-alloc-backend-killed-while-flipping",
@@ -382,6 +414,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     check("be-alloc-unbound-while-flipping", BE_ALLOC, faults::unbound),
     full("be-alloc-checkpointed", BE_ALLOC, saving::checkpointed),
+    full("be-alloc-not-migrated", BE_ALLOC, saving::not_migrated),
+    full("be-alloc-suspended", BE_ALLOC, saving::suspended),
     last("be-alloc-restored", BE_ALLOC, saving::restored).in_full(),
     last("be-alloc-migrated", BE_ALLOC, saving::migrated).in_full(),
     last(
@@ -402,6 +436,12 @@ pub const SCENARIOS: &[Scenario] = &[
         DRIVER_DOMAIN,
         faults::backend_killed,
     ),
+    last(
+        "fault-c3-retargeted",
+        DRIVER_DOMAIN,
+        driver_domain::retargeted,
+    )
+    .in_full(),
     last(
         "driver-domain-destroyed",
         DRIVER_DOMAIN,

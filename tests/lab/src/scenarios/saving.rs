@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Guests that are saved and restored, or move: what a program has shown, and what it does, goes on.
 
+use super::clients::Desktop;
 use super::faults::flip_and_survive;
 use super::faults::flips;
 use super::faults::shows_a_card;
 use super::faults::wait_flips;
+use super::survival;
 use crate::bench::Bench;
 use crate::bench::lines_of;
 use crate::guest::Guest;
@@ -55,7 +57,25 @@ pub fn migrated(bench: &mut Bench<'_>) -> Result<()> {
     )
 }
 
-/// While `command` is run in Dom0 a client flips, and notices nothing; then a card stands, and is there after it has been run once more.
+/// A migration whose other end goes away half-way, or, of a PV guest, does not even begin: the guest goes on where it is.
+pub fn not_migrated(bench: &mut Bench<'_>) -> Result<()> {
+    let name = bench.guest.config.name.clone();
+    goes_on(
+        bench,
+        &format!(
+            "! xl migrate -s '' {name} \"sh -c 'head -c 20000000 >/dev/null'\" && xl domid {name}"
+        ),
+    )
+}
+
+/// It is suspended, which its kernel takes part in as it does when it is saved, and resumed.
+pub fn suspended(bench: &mut Bench<'_>) -> Result<()> {
+    let name = bench.guest.config.name.clone();
+    goes_on(bench, &format!("xl suspend {name} && xl resume {name}"))
+}
+
+/// While `command` is run in Dom0 a client flips, and notices nothing; then a card stands, and is there after it has been run once more; then weston
+/// and a client of its.
 fn goes_on(bench: &mut Bench<'_>, command: &str) -> Result<()> {
     let number = bench.guest.id;
     let job = flip_and_survive(bench)?;
@@ -83,6 +103,16 @@ fn goes_on(bench: &mut Bench<'_>, command: &str) -> Result<()> {
         .expect_card(connector, 1, "XRGB8888")
         .context("the picture that stood")?;
     bench.end(job.of(guest.domain()))?;
+
+    let desktop = Desktop::start(&mut bench)?;
+    survival::goes_on(&mut bench).context("weston, before")?;
+    let guest = run(&mut bench, command)?;
+    let mut bench = bench_of(&mut bench, &guest);
+    let desktop = desktop.of(guest.domain());
+    survival::goes_on(&mut bench).context("weston, afterwards")?;
+    desktop.expect(&mut bench)?;
+    let said = desktop.end(&mut bench)?;
+    survival::untroubled(&said)?;
     shows_a_card(&mut bench)?;
     if guest.id != number {
         // Nobody else knows of this one.

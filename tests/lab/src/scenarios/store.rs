@@ -2,8 +2,11 @@
 //! What XenStore has for the frontend, of every kind. See `Documentation/faults.md`, C4 to C7.
 
 use super::be_alloc::theirs;
+use super::faults::flip_and_survive;
+use super::faults::flips;
 use super::faults::shows_a_card;
 use super::faults::start_backend;
+use super::faults::wait_flips;
 use crate::backend::LOAD_MODULE;
 use crate::bench::Bench;
 use crate::bench::LONG;
@@ -162,6 +165,93 @@ pub fn be_alloc(bench: &mut Bench<'_>) -> Result<()> {
         bench.end(job)?;
     }
     bench.count_anew()
+}
+
+/// The nodes of a backend's directory that the toolstack makes, and the backend does not.
+const OF_TOOLSTACK: &[&str] = &["frontend", "frontend-id", "online", "removable", "handle"];
+
+/// The backend's directory goes from under a client that flips, and is made anew: the client goes on.
+pub fn backend_removed(bench: &mut Bench<'_>) -> Result<()> {
+    let front = front(bench);
+    let back = read(bench, &format!("{front}/backend"))?;
+    let mut nodes = Vec::new();
+    for node in OF_TOOLSTACK {
+        let path = format!("{back}/{node}");
+        let text = bench
+            .machine
+            .dom0(&format!("xenstore-read {path} 2>/dev/null || true"))?;
+        if !text.is_empty() {
+            nodes.push((path, text.trim_end_matches('\n').to_owned()));
+        }
+    }
+    let job = flip_and_survive(bench)?;
+    wait_flips(bench, job, 30)?;
+    bench.machine.dom0(&format!("xenstore-rm {back}"))?;
+    wait_until("the frontend to leave", LONG, || {
+        Ok(read(bench, &format!("{front}/state"))? != "4")
+    })?;
+    let without = flips(bench, job)? + 30;
+    wait_flips(bench, job, without).context("without the backend's directory")?;
+    for (path, text) in &nodes {
+        write(bench, path, text)?;
+    }
+    write(bench, &format!("{back}/state"), "1")?;
+    let id = bench.guest.id;
+    bench.machine.dom0(&format!(
+        "for node in {back} $(xenstore-list {back} | sed 's|^|{back}/|'); do xenstore-chmod $node n0 r{id}; done"
+    ))?;
+    wait_until("a new connection", LONG, || {
+        Ok(read(bench, &format!("{front}/state"))? == "4")
+    })?;
+    let with = flips(bench, job)?;
+    wait_flips(bench, job, with + 30).context("with it made anew")?;
+    bench.end(job)?;
+    shows_a_card(bench)
+}
+
+/// XenStore lets the frontend write nothing new, for want of a right or by a quota: it says so, not too often, and is connected as soon as it can.
+pub fn refuses(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        // It gives up for good.
+        return Ok(());
+    }
+    let front = front(bench);
+    let id = bench.guest.id;
+    let ways = [
+        (
+            format!("xenstore-chmod {front}/0 n0 r{id}"),
+            format!("xenstore-chmod {front}/0 n{id} r0"),
+            "EACCES",
+        ),
+        (
+            "xenstore-control quota set nodes 1".to_owned(),
+            "xenstore-control quota set nodes 1000".to_owned(),
+            "ENOSPC",
+        ),
+    ];
+    let driver = bench.bus_driver()?;
+    for (refuse, allow, errno) in ways {
+        let said = format!("dmesg | grep -c 'cannot be connected to: {errno}' || true");
+        let before: usize = bench.sh(&said)?.trim().parse()?;
+        unbind(bench, &driver)?;
+        bench.machine.dom0(&format!(
+            "for node in req-ring-ref req-event-channel evt-ring-ref evt-event-channel; do xenstore-rm {front}/0/$node; done; {refuse}"
+        ))?;
+        bench.sh(&format!(
+            "echo vdispl-0 >/sys/bus/xen/drivers/{driver}/bind"
+        ))?;
+        let refused = wait_until("two tries", LONG, || {
+            let now: usize = bench.sh(&said)?.trim().parse()?;
+            Ok(now >= before + 2)
+        });
+        let display = bench.has_display()?;
+        bench.machine.dom0(&allow)?;
+        refused.context(errno)?;
+        ensure!(!display, "there is a display without a backend");
+        wait_for_display(bench.machine, bench.guest).context(errno)?;
+        shows_a_card(bench).context(errno)?;
+    }
+    Ok(())
 }
 
 /// The frontend's directory.

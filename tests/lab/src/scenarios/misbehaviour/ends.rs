@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Backends that end in the middle of a request, and states that make no sense: cases C1, C2 and C9.
+
+use super::super::faults::flip_and_survive;
+use super::super::faults::flips;
+use super::super::faults::start_backend;
+use super::super::faults::wait_flips;
+use super::with_script;
+use crate::bench::Bench;
+use crate::bench::LONG;
+use crate::bench::SHORT;
+use crate::bench::lines_of;
+use crate::bench::wait_until;
+use crate::link::Job;
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+/// A request in the middle of which the backend ends: the n-th of its kind, one that a client has asked for or the driver by itself.
+const MOMENTS: &[(&str, u32)] = &[
+    ("DBUF_CREATE", 1),
+    ("DBUF_CREATE", 5),
+    ("FB_ATTACH", 2),
+    ("FB_ATTACH", 8),
+    ("SET_CONFIG", 1),
+    ("SET_CONFIG", 4),
+    ("PG_FLIP", 20),
+    ("FB_DETACH", 2),
+    ("DBUF_DESTROY", 2),
+];
+
+/// It says Closing and Closed, and may be connected to again a while later.
+pub fn closed(bench: &mut Bench<'_>) -> Result<()> {
+    for moment in MOMENTS {
+        ends_at(bench, moment, "closed")
+            .with_context(|| format!("closed at {} {}", moment.0, moment.1))?;
+    }
+    Ok(())
+}
+
+/// It is killed, and started again.
+pub fn killed(bench: &mut Bench<'_>) -> Result<()> {
+    for moment in MOMENTS {
+        ends_at(bench, moment, "killed")
+            .with_context(|| format!("killed at {} {}", moment.0, moment.1))?;
+    }
+    Ok(())
+}
+
+/// One client flips, another makes buffers and framebuffers, shows them and frees them: neither is told anything.
+fn ends_at(bench: &mut Bench<'_>, moment: &(&str, u32), how: &str) -> Result<()> {
+    let (request, from) = moment;
+    let script = format!(
+        "[[fault]]\non = \"{request}\"\nfrom = {from}\nexecute = false\nanswer = {{ copies = 0 }}\nthen = \"{how}\"\n"
+    );
+    let other = bench.connector(1)?.name;
+    let said = ["fault 0 delivered".to_owned()];
+    with_script(bench, &script, &said, |bench, place| {
+        let job = flip_and_survive(bench)?;
+        bench.test(&format!("modes --loops 2 --connector {other}"))?;
+        bench.test(&format!("rounds --rounds 12 --seed 5 --connector {other}"))?;
+        wait_until("the end of the backend's session", LONG, || {
+            let backend = bench.backend.as_ref().context("no backend runs")?;
+            Ok(backend.said(bench.machine)?.contains("fault 0 delivered"))
+        })?;
+        if how == "killed" {
+            let backend = bench.backend.take().context("no backend runs")?;
+            backend.end(bench.machine)?;
+            start_backend(bench, place)?;
+        }
+        goes_on_untroubled(bench, job)
+    })?;
+    Ok(())
+}
+
+/// The client flips on, and has had no error.
+fn goes_on_untroubled(bench: &mut Bench<'_>, job: Job) -> Result<()> {
+    let before = flips(bench, job)?;
+    wait_flips(bench, job, before + 30).context("afterwards")?;
+    let said = bench.end(job)?;
+    let errors = lines_of(&said, "flipped")
+        .last()
+        .and_then(|line| line["errors"].as_u64());
+    ensure!(
+        errors == Some(0),
+        "the client that flips had {errors:?} errors"
+    );
+    Ok(())
+}
+
+/// States in an order that makes no sense, a hundred in a second: whoever follows each of them has no time for anything else.
+pub fn states_at_100_hz(bench: &mut Bench<'_>) -> Result<()> {
+    let states = "\"2\", \"4\", \"3\", \"1\", \"7\", \"8\", \"99\", \"0\", \"6\", \"2\", \"5\", \"-1\", \"\", \"x\", \"4x\", \"2\", \"2\", \"4\", \"4\"";
+    let script = format!(
+        "[[store]]\nat = 2\nnode = \"state\"\nvalues = [{states}]\nevery = 0.01\nrounds = 40\n"
+    );
+    let said = ["store fault 0 delivered".to_owned()];
+    with_script(bench, &script, &said, |bench, _| {
+        let job = flip_and_survive(bench)?;
+        wait_until("the end of the states", LONG, || {
+            let backend = bench.backend.as_ref().context("no backend runs")?;
+            Ok(backend
+                .said(bench.machine)?
+                .contains("store fault 0 delivered"))
+        })?;
+        let during = flips(bench, job)? + 30;
+        wait_flips(bench, job, during).context("after the states")?;
+        let job = bench.end(job);
+        job.context("the client that flips").map(|_| ())
+    })?;
+    wait_until("the frontend's rest", SHORT, || {
+        let state = bench.sh("sed -n 's/^phase: //p' /sys/kernel/debug/dri/0/xen_state")?;
+        Ok(state.trim() == "Connected")
+    })
+}
