@@ -267,6 +267,8 @@ impl<S: Sink> Handler for Requests<S> {
             self.dispatch(completion, waiter);
         }
         if broken {
+            // At once: who ends the session may itself wait for somebody who waits for an answer from this ring.
+            self.kill();
             S::ring_broken(&self.sink, self.connector);
         }
         match drained {
