@@ -22,7 +22,7 @@ help:
 	@echo 'make try RUN=...  run a command line in a guest with a display'
 	@echo 'make shell        a shell in the Debian 13 root that all is built in'
 	@echo
-	@echo 'ONLY=NAME         only the tests whose name is or contains NAME'
+	@echo 'ONLY=NAME[,NAME]  only the tests whose name is or contains NAME'
 	@echo 'FRONT=c           with the C frontend of the stock kernel, as a reference'
 	@echo 'KVER=RELEASE      for another Debian kernel'
 	@echo 'LAB_CACHE=DIR     where what is fetched and built is kept (about 15 GB)'

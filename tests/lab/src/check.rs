@@ -59,7 +59,8 @@ struct Selection {
 
 impl Selection {
     fn wants(&self, name: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| name.contains(only))
+        let is_in = |only: &str| only.split(',').any(|part| name.contains(part));
+        self.only.as_deref().is_none_or(is_in)
     }
 
     fn wants_scenario(&self, scenario: &Scenario, kind: Kind) -> bool {
@@ -114,10 +115,12 @@ pub fn run(options: &cli::Check) -> Result<bool> {
     let names = names();
     let only = options.only.clone();
     if let Some(only) = &only {
-        ensure!(
-            names.iter().any(|name| name.contains(only)),
-            "no test has \"{only}\" in its name; \"make list\" lists them"
-        );
+        for part in only.split(',') {
+            ensure!(
+                names.iter().any(|name| name.contains(part)),
+                "no test has \"{part}\" in its name; \"make list\" lists them"
+            );
+        }
     }
     let exact = only.as_ref().is_some_and(|only| names.contains(only));
     let selection = Selection {

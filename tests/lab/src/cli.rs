@@ -54,7 +54,7 @@ pub struct Check {
     /// Options of all commands.
     #[command(flatten)]
     pub common: Common,
-    /// Run only the tests whose name is or contains this.
+    /// Run only the tests whose name is or contains this, or one of these with commas in between.
     #[arg(long, value_name = "NAME")]
     pub only: Option<String>,
     /// Run what takes too long for every landing too.

@@ -5,6 +5,7 @@ use super::super::faults::flip_and_survive;
 use super::super::faults::flips;
 use super::super::faults::start_backend;
 use super::super::faults::wait_flips;
+use super::then_behaves;
 use super::with_script;
 use crate::bench::Bench;
 use crate::bench::LONG;
@@ -31,20 +32,24 @@ const MOMENTS: &[(&str, u32)] = &[
 
 /// It says Closing and Closed, and may be connected to again a while later.
 pub fn closed(bench: &mut Bench<'_>) -> Result<()> {
-    for moment in MOMENTS {
-        ends_at(bench, moment, "closed")
-            .with_context(|| format!("closed at {} {}", moment.0, moment.1))?;
-    }
-    Ok(())
+    then_behaves(bench, |bench| {
+        for moment in MOMENTS {
+            ends_at(bench, moment, "closed")
+                .with_context(|| format!("closed at {} {}", moment.0, moment.1))?;
+        }
+        Ok(())
+    })
 }
 
 /// It is killed, and started again.
 pub fn killed(bench: &mut Bench<'_>) -> Result<()> {
-    for moment in MOMENTS {
-        ends_at(bench, moment, "killed")
-            .with_context(|| format!("killed at {} {}", moment.0, moment.1))?;
-    }
-    Ok(())
+    then_behaves(bench, |bench| {
+        for moment in MOMENTS {
+            ends_at(bench, moment, "killed")
+                .with_context(|| format!("killed at {} {}", moment.0, moment.1))?;
+        }
+        Ok(())
+    })
 }
 
 /// One client flips, another makes buffers and framebuffers, shows them and frees them: neither is told anything.
@@ -54,8 +59,8 @@ fn ends_at(bench: &mut Bench<'_>, moment: &(&str, u32), how: &str) -> Result<()>
         "[[fault]]\non = \"{request}\"\nfrom = {from}\nexecute = false\nanswer = {{ copies = 0 }}\nthen = \"{how}\"\n"
     );
     let other = bench.connector(1)?.name;
-    let said = ["fault 0 delivered".to_owned()];
-    with_script(bench, &script, &said, |bench, place| {
+    // It is waited for: what a process has said that is killed goes with it.
+    with_script(bench, &script, &[], |bench| {
         let job = flip_and_survive(bench)?;
         bench.test(&format!("modes --loops 2 --connector {other}"))?;
         bench.test(&format!("rounds --rounds 12 --seed 5 --connector {other}"))?;
@@ -66,7 +71,7 @@ fn ends_at(bench: &mut Bench<'_>, moment: &(&str, u32), how: &str) -> Result<()>
         if how == "killed" {
             let backend = bench.backend.take().context("no backend runs")?;
             backend.end(bench.machine)?;
-            start_backend(bench, place)?;
+            start_backend(bench, super::place(bench))?;
         }
         goes_on_untroubled(bench, job)
     })?;
@@ -90,26 +95,28 @@ fn goes_on_untroubled(bench: &mut Bench<'_>, job: Job) -> Result<()> {
 
 /// States in an order that makes no sense, a hundred in a second: whoever follows each of them has no time for anything else.
 pub fn states_at_100_hz(bench: &mut Bench<'_>) -> Result<()> {
-    let states = "\"2\", \"4\", \"3\", \"1\", \"7\", \"8\", \"99\", \"0\", \"6\", \"2\", \"5\", \"-1\", \"\", \"x\", \"4x\", \"2\", \"2\", \"4\", \"4\"";
-    let script = format!(
-        "[[store]]\nat = 2\nnode = \"state\"\nvalues = [{states}]\nevery = 0.01\nrounds = 40\n"
-    );
-    let said = ["store fault 0 delivered".to_owned()];
-    with_script(bench, &script, &said, |bench, _| {
-        let job = flip_and_survive(bench)?;
-        wait_until("the end of the states", LONG, || {
-            let backend = bench.backend.as_ref().context("no backend runs")?;
-            Ok(backend
-                .said(bench.machine)?
-                .contains("store fault 0 delivered"))
+    then_behaves(bench, |bench| {
+        let states = "\"2\", \"4\", \"3\", \"1\", \"7\", \"8\", \"99\", \"0\", \"6\", \"2\", \"5\", \"-1\", \"\", \"x\", \"4x\", \"2\", \"2\", \"4\", \"4\"";
+        let script = format!(
+            "[[store]]\nat = 2\nnode = \"state\"\nvalues = [{states}]\nevery = 0.01\nrounds = 40\n"
+        );
+        let said = ["store fault 0 delivered".to_owned()];
+        with_script(bench, &script, &said, |bench| {
+            let job = flip_and_survive(bench)?;
+            wait_until("the end of the states", LONG, || {
+                let backend = bench.backend.as_ref().context("no backend runs")?;
+                Ok(backend
+                    .said(bench.machine)?
+                    .contains("store fault 0 delivered"))
+            })?;
+            let during = flips(bench, job)? + 30;
+            wait_flips(bench, job, during).context("after the states")?;
+            let job = bench.end(job);
+            job.context("the client that flips").map(|_| ())
         })?;
-        let during = flips(bench, job)? + 30;
-        wait_flips(bench, job, during).context("after the states")?;
-        let job = bench.end(job);
-        job.context("the client that flips").map(|_| ())
-    })?;
-    wait_until("the frontend's rest", SHORT, || {
-        let state = bench.sh("sed -n 's/^phase: //p' /sys/kernel/debug/dri/0/xen_state")?;
-        Ok(state.trim() == "Connected")
+        wait_until("the frontend's rest", SHORT, || {
+            let state = bench.sh("sed -n 's/^phase: //p' /sys/kernel/debug/dri/0/xen_state")?;
+            Ok(state.trim() == "Connected")
+        })
     })
 }

@@ -23,9 +23,6 @@ const NONE: RangeInclusive<u64> = 0..=0;
 /// Lines that a driver may write to the kernel's log about a backend in one scenario.
 const MOST_LINES: usize = 40;
 
-/// What the guest's kernel has written about the display.
-const LOG: &str = "dmesg | grep -c vdispl- || true";
-
 /// How many flips there are from the start of one fault to that of the next.
 const EACH: usize = 15;
 
@@ -118,8 +115,7 @@ fn fails(bench: &mut Bench<'_>, arguments: &str, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Do something with a backend that has these faults: every one must have come about. With a backend that behaves there is a picture after it,
-/// and the driver has not said much.
+/// Do something with a backend that has these faults: every one must have come about.
 fn with_faults(
     bench: &mut Bench<'_>,
     faults: &[&str],
@@ -129,7 +125,7 @@ fn with_faults(
     let told: Vec<String> = (0..faults.len())
         .map(|index| format!("fault {index} delivered"))
         .collect();
-    with_script(bench, &script, &told, |bench, _| during(bench)).map(|_| ())
+    with_script(bench, &script, &told, during).map(|_| ())
 }
 
 /// The same with a whole script, and what the backend is to have said in the end. Gives all that it has said.
@@ -137,16 +133,15 @@ fn with_script(
     bench: &mut Bench<'_>,
     script: &str,
     told: &[String],
-    during: impl FnOnce(&mut Bench<'_>, Place) -> Result<()>,
+    during: impl FnOnce(&mut Bench<'_>) -> Result<()>,
 ) -> Result<String> {
-    let lines: usize = bench.sh(LOG)?.trim().parse()?;
-    let backend = bench.backend.take().context("no backend runs")?;
-    let place = backend.place();
-    backend.stop(bench.machine)?;
+    if let Some(backend) = bench.backend.take() {
+        backend.stop(bench.machine)?;
+    }
     std::fs::write(bench.machine.share().join("faults.toml"), script)?;
     std::fs::write(bench.out.join("faults.toml"), script)?;
-    start_backend_with(bench, place, "--faults /lab/faults.toml")?;
-    let outcome = during(bench, place);
+    start_backend_with(bench, place(bench), "--faults /lab/faults.toml")?;
+    let outcome = during(bench);
     let backend = bench.backend.take().context("no backend runs")?;
     let said = backend.end(bench.machine)?;
     std::fs::write(bench.out.join("misbehaving-backend.log"), &said)?;
@@ -154,13 +149,38 @@ fn with_script(
     for told in told {
         ensure!(said.contains(told), "the backend has not said: {told}");
     }
-    start_backend(bench, place)?;
+    Ok(said)
+}
+
+/// After whatever backends have done in `misbehaviour` there is a picture with one that behaves, and the driver has not said much.
+fn then_behaves(
+    bench: &mut Bench<'_>,
+    misbehaviour: impl FnOnce(&mut Bench<'_>) -> Result<()>,
+) -> Result<()> {
+    let lines = lines_said(bench)?;
+    misbehaviour(bench)?;
+    if bench.backend.is_none() {
+        start_backend(bench, place(bench))?;
+    }
     shows_a_card(bench).context("with a backend that behaves")?;
-    let now: usize = bench.sh(LOG)?.trim().parse()?;
+    let now = lines_said(bench)?;
     ensure!(
         now - lines <= MOST_LINES,
         "the guest's kernel has {} lines more",
         now - lines
     );
-    Ok(said)
+    Ok(())
+}
+
+/// Where backends run in all these cases.
+fn place(bench: &Bench<'_>) -> Place {
+    Place::in_dom0(bench.setting.output)
+}
+
+/// Lines that the guest's kernel has written about the display.
+fn lines_said(bench: &mut Bench<'_>) -> Result<usize> {
+    Ok(bench
+        .sh("dmesg | grep -c vdispl- || true")?
+        .trim()
+        .parse()?)
 }
