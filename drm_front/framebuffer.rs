@@ -98,7 +98,8 @@ impl FbHandle {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: it does not fit its buffer, or the backend refuses it. `ENOMEM`, `ETIMEDOUT`, `EBUSY`. `ENOSPC`: an imported buffer cannot be granted.
+    /// `EINVAL`: it does not fit its buffer, or the backend refuses it. `ENOMEM`: here, or the backend has none. `ETIMEDOUT`, `EBUSY`. `ENOSPC`: an
+    /// imported buffer cannot be granted.
     pub(crate) fn new(buffer: &BufferHandle, geometry: FbGeometry) -> Result<Self> {
         let display = &buffer.display;
         let dbuf = buffer.dbuf_for(geometry)?;
@@ -109,6 +110,7 @@ impl FbHandle {
         };
         display.count_wait();
         handle.attach(&dbuf, geometry).map_err(|e| match e {
+            CallError::Refused(e) if e == ENOMEM => ENOMEM,
             CallError::Refused(_) => EINVAL,
             e => e.into(),
         })?;
