@@ -5,6 +5,7 @@ use super::NONE;
 use super::buffers_fail;
 use super::buffers_go_on;
 use super::count;
+use super::delivered;
 use super::fails;
 use super::flip;
 use super::flips_go_on;
@@ -132,7 +133,7 @@ pub fn no_answers(bench: &mut Bench<'_>) -> Result<()> {
         let is_reference = bench.has_reference_driver()?;
         let script =
             "[[fault]]\non = \"PG_FLIP\"\nfrom = 15\ntimes = 32\nanswer = { copies = 0 }\n";
-        let said = with_script(bench, script, &["fault 0 delivered".to_owned()], |bench| {
+        let said = with_script(bench, script, &[delivered(0)], |bench| {
             flip(bench)?;
             wait_until("another connection", LATE, || {
                 let backend = bench.backend.as_ref().context("no backend runs")?;

@@ -5,6 +5,7 @@ use super::super::faults::flip_and_survive;
 use super::super::faults::flips;
 use super::super::faults::start_backend;
 use super::super::faults::wait_flips;
+use super::delivered;
 use super::then_behaves;
 use super::with_script;
 use crate::bench::Bench;
@@ -66,7 +67,7 @@ fn ends_at(bench: &mut Bench<'_>, moment: &(&str, u32), how: &str) -> Result<()>
         bench.test(&format!("rounds --rounds 12 --seed 5 --connector {other}"))?;
         wait_until("the end of the backend's session", LONG, || {
             let backend = bench.backend.as_ref().context("no backend runs")?;
-            Ok(backend.said(bench.machine)?.contains("fault 0 delivered"))
+            Ok(backend.said(bench.machine)?.contains(&delivered(0)))
         })?;
         if how == "killed" {
             let backend = bench.backend.take().context("no backend runs")?;

@@ -3,6 +3,7 @@
 
 use super::super::be_alloc::theirs;
 use super::super::faults::shows_a_card;
+use super::delivered;
 use super::then_behaves;
 use super::with_faults;
 use super::with_script;
@@ -87,7 +88,7 @@ pub fn leaks(bench: &mut Bench<'_>) -> Result<()> {
         bench.sh(DIRT)?;
         // The first is the console's, with its picture.
         let script = "[[fault]]\non = \"DBUF_CREATE\"\nfrom = 2\ntimes = 0\ninspect = true\n";
-        let said = with_script(bench, script, &["fault 0 delivered".to_owned()], |bench| {
+        let said = with_script(bench, script, &[delivered(0)], |bench| {
             bench.test(&format!("buffers --rounds {INSPECTED}"))?;
             Ok(())
         })?;
