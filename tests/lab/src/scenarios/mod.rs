@@ -21,7 +21,6 @@ mod zcopy;
 mod zcopy_use;
 mod zero_copy;
 
-use crate::arch::Arch;
 use crate::backend::Output;
 use crate::backend::Sink;
 use crate::bench::Bench;
@@ -64,8 +63,10 @@ pub enum After {
 pub struct Scenario {
     /// Its name, to which the guest's kind is added.
     pub name: &'static str,
-    /// When it is run.
-    pub tier: Tier,
+    /// When it is run in PVH guests.
+    pub pvh: Tier,
+    /// When it is run in PV guests.
+    pub pv: Tier,
     /// When it is run on arm64, if it is.
     pub arm64: Option<Tier>,
     /// What the guest is given.
@@ -79,16 +80,26 @@ pub struct Scenario {
 impl Scenario {
     /// When it is run in guests of a kind, if it is.
     pub fn tier(&self, kind: Kind) -> Option<Tier> {
-        match kind.arch() {
-            Arch::Amd64 => Some(self.tier),
-            Arch::Arm64 => self.arm64,
+        match kind {
+            Kind::Pvh => Some(self.pvh),
+            Kind::Pv => Some(self.pv),
+            Kind::Arm64 => self.arm64,
         }
     }
 
     /// The same, only by `make check-full`.
     const fn in_full(self) -> Self {
         Self {
-            tier: Tier::Full,
+            pvh: Tier::Full,
+            pv: Tier::Full,
+            ..self
+        }
+    }
+
+    /// The same, in PV guests only by `make check-full`: nothing of it is theirs alone, or they do not have what it is about.
+    const fn pvh_first(self) -> Self {
+        Self {
+            pv: Tier::Full,
             ..self
         }
     }
@@ -216,7 +227,8 @@ const fn check(
 ) -> Scenario {
     Scenario {
         name,
-        tier: Tier::Check,
+        pvh: Tier::Check,
+        pv: Tier::Check,
         arm64: None,
         setting,
         after: After::AsBefore,
@@ -251,10 +263,7 @@ const fn full(
     setting: Setting,
     run: fn(&mut Bench<'_>) -> Result<()>,
 ) -> Scenario {
-    Scenario {
-        tier: Tier::Full,
-        ..check(name, setting, run)
-    }
+    check(name, setting, run).in_full()
 }
 
 /// All scenarios. Those of one setting follow each other and share a guest.
@@ -292,8 +301,8 @@ pub const SCENARIOS: &[Scenario] = &[
     check("zcopy-errors", SMALL, zcopy_use::errors),
     check("zcopy-descriptors", SMALL, zcopy_use::descriptors),
     check("zcopy-debugfs", SMALL, zcopy_use::debugfs),
-    check("zcopy-command", SMALL, zcopy_use::command),
-    check("zcopy-udev", SMALL, zcopy_use::udev),
+    check("zcopy-command", SMALL, zcopy_use::command).pvh_first(),
+    check("zcopy-udev", SMALL, zcopy_use::udev).pvh_first(),
     check("client-killed-while-flipping", SMALL, faults::client_killed),
     check(
         "backend-restarted-while-flipping",
@@ -306,14 +315,15 @@ pub const SCENARIOS: &[Scenario] = &[
         faults::backend_killed,
     ),
     check("backend-held-up", SMALL, faults::backend_held_up),
-    check("backend-stuck", SMALL, faults::backend_stuck),
-    check("backend-flapping", SMALL, faults::backend_flapping),
+    check("backend-stuck", SMALL, faults::backend_stuck).pvh_first(),
+    check("backend-flapping", SMALL, faults::backend_flapping).pvh_first(),
     check(
         "closed-without-backend",
         SMALL,
         faults::closed_without_backend,
-    ),
-    full("fault-a1-unknown-id", SMALL, answers::unknown_id),
+    )
+    .pvh_first(),
+    check("fault-a1-unknown-id", SMALL, answers::unknown_id).pvh_first(),
     full("fault-a2-answered-id", SMALL, answers::answered_id),
     full("fault-a3-other-operation", SMALL, answers::other_operation),
     full("fault-a4-status", SMALL, answers::status),
@@ -322,7 +332,7 @@ pub const SCENARIOS: &[Scenario] = &[
         SMALL,
         answers::response_producer,
     ),
-    full("fault-a6-double-fetch", SMALL, answers::double_fetch),
+    check("fault-a6-double-fetch", SMALL, answers::double_fetch).pvh_first(),
     full("fault-a7-garbage", SMALL, answers::garbage),
     full(
         "fault-a8-overwritten-indices",
@@ -343,7 +353,7 @@ pub const SCENARIOS: &[Scenario] = &[
     full("fault-v2-event-cookies", SMALL, events::event_cookies),
     full("fault-v3-event-count", SMALL, events::event_count),
     full("fault-v4-v7-event-fields", SMALL, events::event_fields),
-    full("fault-v5-event-producer", SMALL, events::event_producer),
+    check("fault-v5-event-producer", SMALL, events::event_producer).pvh_first(),
     full(
         "fault-v6-event-index-wraps",
         SMALL,
@@ -368,15 +378,15 @@ pub const SCENARIOS: &[Scenario] = &[
         faults::directory_removed,
     )
     .in_full(),
-    full("fault-e2-refused-modes", SMALL, answers::refused_modes),
-    full("fault-d3-kept-buffers", SMALL, memory::kept_buffers),
+    check("fault-e2-refused-modes", SMALL, answers::refused_modes).pvh_first(),
+    check("fault-d3-kept-buffers", SMALL, memory::kept_buffers).pvh_first(),
     full("fault-d3-kept-rings", SMALL, memory::kept_rings),
     full("fault-d10-leaks", SMALL, memory::leaks),
     full("fault-e5-flood", SMALL, faults::flood),
     full("weston-survives", SMALL, survival::weston),
     full("stress", SMALL, faults::stress),
     full("stress-100000", SMALL, faults::much_stress),
-    full("fault-c4-resolutions", SMALL, store::resolutions),
+    check("fault-c4-resolutions", SMALL, store::resolutions).pvh_first(),
     full("fault-c5-connectors", SMALL, store::connectors),
     full("fault-c6-versions", SMALL, store::versions),
     full("fault-c7-be-alloc", SMALL, store::be_alloc),
@@ -398,21 +408,22 @@ pub const SCENARIOS: &[Scenario] = &[
     crash("fault-e7-panic", SMALL, guests::panics),
     check("be-alloc-card", BE_ALLOC, be_alloc::card).arm64(Tier::Check),
     check("be-alloc-memory", BE_ALLOC, be_alloc::memory).arm64(Tier::Check),
-    check("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking),
-    check("be-alloc-errors", BE_ALLOC, errors::table),
-    check("be-alloc-buffers", BE_ALLOC, errors::buffers),
-    check("be-alloc-vgem", BE_ALLOC, sharing::vgem),
-    check("be-alloc-contents", BE_ALLOC, be_alloc::contents),
+    check("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking).pvh_first(),
+    check("be-alloc-errors", BE_ALLOC, errors::table).pvh_first(),
+    check("be-alloc-buffers", BE_ALLOC, errors::buffers).pvh_first(),
+    check("be-alloc-vgem", BE_ALLOC, sharing::vgem).pvh_first(),
+    check("be-alloc-contents", BE_ALLOC, be_alloc::contents).pvh_first(),
     full("fault-d4-references", BE_ALLOC, memory::wrong_references),
     full("fault-d4-links", BE_ALLOC, memory::wrong_links),
     full("fault-d6-exported", BE_ALLOC, be_alloc::outlived),
-    check("be-alloc-refused", BE_ALLOC, be_alloc::refused),
+    check("be-alloc-refused", BE_ALLOC, be_alloc::refused).pvh_first(),
     check(
         "be-alloc-backend-killed-while-flipping",
         BE_ALLOC,
         faults::backend_killed,
-    ),
-    check("be-alloc-unbound-while-flipping", BE_ALLOC, faults::unbound),
+    )
+    .pvh_first(),
+    check("be-alloc-unbound-while-flipping", BE_ALLOC, faults::unbound).pvh_first(),
     full("be-alloc-checkpointed", BE_ALLOC, saving::checkpointed),
     full("be-alloc-not-migrated", BE_ALLOC, saving::not_migrated),
     full("be-alloc-suspended", BE_ALLOC, saving::suspended),
@@ -422,20 +433,22 @@ pub const SCENARIOS: &[Scenario] = &[
         "be-alloc-destroyed-while-flipping",
         BE_ALLOC,
         guests::destroyed,
-    ),
-    last("be-alloc-limit", BE_ALLOC, be_alloc::limit),
+    )
+    .pvh_first(),
+    last("be-alloc-limit", BE_ALLOC, be_alloc::limit).pvh_first(),
     check("grants-used-up", FEW_GRANTS, limits::grants),
-    check("be-alloc-no-room", FEW_MAPPINGS, limits::mappings),
+    check("be-alloc-no-room", FEW_MAPPINGS, limits::mappings).pvh_first(),
     check("rounds", STAMP, errors::rounds),
     full("rounds-10000", STAMP, errors::many_rounds),
-    check("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds),
+    check("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds).pvh_first(),
     full("be-alloc-rounds-10000", BE_ALLOC_STAMP, errors::many_rounds),
-    check("driver-domain", DRIVER_DOMAIN, driver_domain::shows),
+    check("driver-domain", DRIVER_DOMAIN, driver_domain::shows).pvh_first(),
     check(
         "driver-domain-backend-killed",
         DRIVER_DOMAIN,
         faults::backend_killed,
-    ),
+    )
+    .pvh_first(),
     last(
         "fault-c3-retargeted",
         DRIVER_DOMAIN,
@@ -446,15 +459,16 @@ pub const SCENARIOS: &[Scenario] = &[
         "driver-domain-destroyed",
         DRIVER_DOMAIN,
         driver_domain::destroyed,
-    ),
+    )
+    .pvh_first(),
     check(
         "screen-card-1024x768",
         SCREEN,
         cards::every_format_on_the_first_head,
     ),
     check("screen-console", SCREEN, clients::console),
-    check("modetest", SCREEN, clients::modetest),
-    check("drm-info", SCREEN, clients::drm_info),
+    check("modetest", SCREEN, clients::modetest).pvh_first(),
+    check("drm-info", SCREEN, clients::drm_info).pvh_first(),
     check("weston", SCREEN, clients::weston),
     last("shut-down-while-flipping", SCREEN, guests::shut_down),
     full(
@@ -463,31 +477,35 @@ pub const SCENARIOS: &[Scenario] = &[
         cards::xrgb_on_the_first_head,
     ),
     check("zero-copy-card-1024x768", ZERO_COPY, zero_copy::card),
-    check("zero-copy-formats", ZERO_COPY, zero_copy::every_format),
+    check("zero-copy-formats", ZERO_COPY, zero_copy::every_format).pvh_first(),
     check("zero-copy-flips", ZERO_COPY, zero_copy::flips),
-    check("zero-copy-console", ZERO_COPY, zero_copy::console),
-    check("zero-copy-weston", ZERO_COPY, zero_copy::weston),
+    check("zero-copy-console", ZERO_COPY, zero_copy::console).pvh_first(),
+    check("zero-copy-weston", ZERO_COPY, zero_copy::weston).pvh_first(),
     last("zero-copy-destroyed", ZERO_COPY, zero_copy::destroyed),
     check(
         "be-alloc-zero-copy-card",
         BE_ALLOC_ZERO_COPY,
         zero_copy::card_of_backend,
-    ),
+    )
+    .pvh_first(),
     check(
         "be-alloc-zero-copy-flips",
         BE_ALLOC_ZERO_COPY,
         zero_copy::flips,
-    ),
+    )
+    .pvh_first(),
     last(
         "be-alloc-zero-copy-destroyed",
         BE_ALLOC_ZERO_COPY,
         zero_copy::destroyed,
-    ),
+    )
+    .pvh_first(),
     last(
         "be-alloc-zero-copy-bochs",
         BE_ALLOC_BOCHS,
         zero_copy::card_of_backend,
-    ),
+    )
+    .pvh_first(),
     full("zero-copy-card-1920x1080", LARGE_ZERO_COPY, zero_copy::card),
-    last("zero-copy-checksum", VKMS, zero_copy::checksum),
+    last("zero-copy-checksum", VKMS, zero_copy::checksum).pvh_first(),
 ];

@@ -131,8 +131,7 @@ pub fn overwritten_indices(bench: &mut Bench<'_>) -> Result<()> {
 pub fn no_answers(bench: &mut Bench<'_>) -> Result<()> {
     then_behaves(bench, |bench| {
         let is_reference = bench.has_reference_driver()?;
-        let script =
-            "[[fault]]\non = \"PG_FLIP\"\nfrom = 15\ntimes = 0\nanswer = { copies = 0 }\n";
+        let script = "[[fault]]\non = \"PG_FLIP\"\nfrom = 15\ntimes = 0\nanswer = { copies = 0 }\n";
         let said = with_script(bench, script, &[delivered(0)], |bench| {
             flip(bench)?;
             wait_until("another connection", LATE, || {
