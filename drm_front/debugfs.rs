@@ -85,7 +85,7 @@ fn rings(display: &Display, m: &SeqFile) {
             seq_print!(
                 m,
                 "connector {i}: ports bound {} {} in flight {} dead {} requests {} responses {} late {} abandoned {} unknown ids {} \
-                 wrong operations {} bad producers {} full {}; events {} unknown kinds {} resyncs {}\n",
+                 wrong operations {} bad producers {} full {}; events {} unknown kinds {} bad producers {} resyncs {}\n",
                 link.bound.0,
                 link.bound.1,
                 link.in_flight,
@@ -100,6 +100,7 @@ fn rings(display: &Display, m: &SeqFile) {
                 req.full,
                 evt.events,
                 evt.unknown_kinds,
+                evt.bad_producers,
                 evt.resyncs
             );
         }

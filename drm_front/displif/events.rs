@@ -6,6 +6,10 @@
 //! two: a free-running index falls on slot `index % 63`, and when it wraps at 2^32 the slots jump by 4. Both ends compute the
 //! same slot, but the last events before the wrap may be overwritten unread. Nobody depends on an event: time-outs
 //! tell of lost ones.
+//!
+//! When `in_prod` is impossible, nothing is done at first: if the backend goes on from where it was, with the next event, nothing is
+//! lost, while one that was told a wrong `in_cons` would take its page for full, and say nothing any more. Only when it goes on from
+//! the impossible place is it followed there.
 
 use super::{
     bump,
@@ -33,7 +37,9 @@ pub struct EventCounters {
     pub events: u64,
     /// Events of an unknown kind among them.
     pub unknown_kinds: u64,
-    /// Times that the number of events was impossible, or so large that some were lost.
+    /// Times that the number of events was impossible.
+    pub bad_producers: u64,
+    /// Times that the backend went on from there, and what was between was skipped.
     pub resyncs: u64,
 }
 
@@ -41,6 +47,8 @@ pub struct EventCounters {
 #[derive(Debug)]
 pub struct EventRing {
     in_cons: u32,
+    /// The `in_prod` of the last look, if it was impossible.
+    doubted: Option<u32>,
     counters: EventCounters,
 }
 
@@ -60,9 +68,11 @@ impl EventRing {
     pub const fn starting_at(index: u32) -> Self {
         Self {
             in_cons: index,
+            doubted: None,
             counters: EventCounters {
                 events: 0,
                 unknown_kinds: 0,
+                bad_producers: 0,
                 resyncs: 0,
             },
         }
@@ -81,18 +91,18 @@ impl EventRing {
 
     /// Consumes the events that are there: at most [`EVENT_ENTRIES`] in a call, whatever the backend writes meanwhile.
     ///
-    /// When the number of events is impossible, those between here and there are skipped, and counted as one resync.
+    /// When the number of events is impossible there are none, unless the backend has gone on from there: then those between here and there are
+    /// skipped.
     pub fn consume(&mut self, page: &impl SharedPage, mut sink: impl FnMut(Event)) -> Drained {
         let mut budget = EVENT_ENTRIES;
         let more = loop {
             let produced = page.load_acquire(IN_PROD);
             let available = produced.wrapping_sub(self.in_cons);
             if available > EVENT_ENTRIES {
-                self.in_cons = produced;
-                bump(&mut self.counters.resyncs);
-                page.store_release(IN_CONS, self.in_cons);
+                self.doubt(page, produced);
                 break false;
             }
+            self.doubted = None;
             if available == 0 || budget == 0 {
                 break available != 0;
             }
@@ -110,6 +120,21 @@ impl EventRing {
         Drained {
             responses: EVENT_ENTRIES.saturating_sub(budget),
             more,
+        }
+    }
+
+    /// The number of events up to `produced` is impossible.
+    fn doubt(&mut self, page: &impl SharedPage, produced: u32) {
+        match self.doubted.replace(produced) {
+            // Looked at once more, without news.
+            Some(before) if before == produced => {}
+            Some(_) => {
+                self.in_cons = produced;
+                self.doubted = None;
+                bump(&mut self.counters.resyncs);
+                page.store_release(IN_CONS, self.in_cons);
+            }
+            None => bump(&mut self.counters.bad_producers),
         }
     }
 

@@ -226,5 +226,5 @@ fn events() {
         }
     }
     assert!(backend.join().is_ok());
-    assert_eq!(ring.counters().resyncs, 0);
+    assert_eq!(ring.counters().bad_producers, 0);
 }

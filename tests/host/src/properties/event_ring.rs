@@ -35,7 +35,10 @@ pub fn check(data: &[u8]) {
 
     let page = Page::meddled(|memory| meddle(memory, &mut noise));
     let mut ring = EventRing::starting_at(start);
-    let mut in_cons = start;
+    let mut seen = Seen {
+        in_cons: start,
+        doubted: None,
+    };
     ring.init(&page);
     page.take_log();
 
@@ -61,7 +64,7 @@ pub fn check(data: &[u8]) {
                 let offset = if word { IN_CONS } else { IN_PROD };
                 page.peer(|memory| memory.set_word(offset, value));
             }
-            Step::Consume => in_cons = consume(&mut ring, &page, in_cons),
+            Step::Consume => consume(&mut ring, &page, &mut seen),
         }
     }
 }
@@ -92,8 +95,16 @@ fn slot_offset(index: u32) -> usize {
     FIRST_SLOT + 64 * (index as usize % 63)
 }
 
-/// Consumes, and judges by the log. Returns the consumer index.
-fn consume(ring: &mut EventRing, page: &Page<'_>, mut in_cons: u32) -> u32 {
+/// What the frontend has come to.
+struct Seen {
+    in_cons: u32,
+    /// An impossible producer that it has seen last.
+    doubted: Option<u32>,
+}
+
+/// Consumes, and judges by the log.
+fn consume(ring: &mut EventRing, page: &Page<'_>, seen: &mut Seen) {
+    let mut in_cons = seen.in_cons;
     let before = ring.counters();
     let mut events = Vec::new();
     let drained = ring.consume(page, |event| events.push(event));
@@ -101,19 +112,33 @@ fn consume(ring: &mut EventRing, page: &Page<'_>, mut in_cons: u32) -> u32 {
     let log = page.take_log();
 
     let mut expected = Vec::new();
-    let mut resynced = false;
+    let (mut doubts, mut resyncs) = (0, 0);
+    let mut ended = false;
     // The last look: how many events of it are still to be read, and what the backend was last told.
     let (mut available, mut told) = (0, in_cons);
     for access in &log {
         match *access {
             Access::Load(IN_PROD, producer) => {
-                assert!(!resynced, "another look after a resync");
+                assert!(!ended, "another look after an impossible one");
                 assert_eq!(told, in_cons, "another look before the backend was told");
                 available = producer.wrapping_sub(in_cons);
                 if available > EVENT_ENTRIES {
-                    resynced = true;
-                    in_cons = producer;
+                    ended = true;
                     available = 0;
+                    match seen.doubted {
+                        None => {
+                            doubts += 1;
+                            seen.doubted = Some(producer);
+                        }
+                        Some(before) if before != producer => {
+                            resyncs += 1;
+                            in_cons = producer;
+                            seen.doubted = None;
+                        }
+                        Some(_) => {}
+                    }
+                } else {
+                    seen.doubted = None;
                 }
             }
             Access::ReadSlot(offset, slot) => {
@@ -136,11 +161,12 @@ fn consume(ring: &mut EventRing, page: &Page<'_>, mut in_cons: u32) -> u32 {
     assert_eq!(told, in_cons);
     assert_eq!(drained.more, available > 0);
     assert_eq!(after.events - before.events, events.len() as u64);
-    assert_eq!(after.resyncs - before.resyncs, u64::from(resynced));
+    assert_eq!(after.bad_producers - before.bad_producers, doubts);
+    assert_eq!(after.resyncs - before.resyncs, resyncs);
     let unknown = events
         .iter()
         .filter(|event| matches!(event, Event::Unknown { .. }))
         .count();
     assert_eq!(after.unknown_kinds - before.unknown_kinds, unknown as u64);
-    in_cons
+    seen.in_cons = in_cons;
 }

@@ -77,6 +77,7 @@ pub fn event_producer(bench: &mut Bench<'_>) -> Result<()> {
                 "page = { in-prod = 0x80000000 }",
                 "page = { in-prod = -1 }",
             ],
+            // The ends of those flips come with that of the next.
             0..=6,
         )
     })
