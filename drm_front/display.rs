@@ -96,6 +96,7 @@ use crate::{
         Registry, //
     },
     session::{
+        self,
         CallError,
         Session,
         Sink, //
@@ -116,40 +117,8 @@ pub(crate) use warn_limited;
 /// A session of a display.
 pub(crate) type DisplaySession = Session<Display>;
 
-/// The session there is now, if there is one.
-#[pin_data]
-pub(crate) struct CurrentSession {
-    #[pin]
-    session: Mutex<Option<Arc<DisplaySession>>>,
-}
-
-impl CurrentSession {
-    fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            session <- new_mutex!(None),
-        })
-    }
-
-    /// The session.
-    pub(crate) fn get(&self) -> Option<Arc<DisplaySession>> {
-        self.session.lock().clone()
-    }
-
-    /// Replaces it.
-    pub(crate) fn set(&self, session: Option<Arc<DisplaySession>>) {
-        let before = core::mem::replace(&mut *self.session.lock(), session);
-        // Its interrupts are taken down outside the lock.
-        drop(before);
-    }
-
-    /// Whether it is still this one.
-    pub(crate) fn is_current(&self, session: &Arc<DisplaySession>) -> bool {
-        self.session
-            .lock()
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, session))
-    }
-}
+/// The session there is now.
+pub(crate) type CurrentSession = session::CurrentSession<Display>;
 
 /// How far the connection is.
 pub(crate) struct Connection {

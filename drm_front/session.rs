@@ -5,14 +5,16 @@
 //! A session is made anew for every connection, with new pages and ports, and never revived. Whoever waits for an answer when
 //! it ends is told that it is lost.
 //!
-//! Lock order: [`Requests::ring`] is innermost; nothing is called with it held.
+//! Lock order: [`CurrentSession`] > [`Requests::ring`], which is innermost; nothing is called with either held.
 
 use kernel::{
+    new_mutex,
     new_spinlock_irq,
     prelude::*,
     str::CString,
     sync::{
         Arc,
+        Mutex,
         SpinLockIrq, //
     },
     time::{
@@ -617,5 +619,41 @@ impl<S: Sink> Session<S> {
                 events,
             }
         })
+    }
+}
+
+/// The session there is now, if there is one.
+#[pin_data]
+pub(crate) struct CurrentSession<S: Sink> {
+    #[pin]
+    session: Mutex<Option<Arc<Session<S>>>>,
+}
+
+impl<S: Sink> CurrentSession<S> {
+    /// None.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            session <- new_mutex!(None),
+        })
+    }
+
+    /// The session.
+    pub(crate) fn get(&self) -> Option<Arc<Session<S>>> {
+        self.session.lock().clone()
+    }
+
+    /// Replaces it.
+    pub(crate) fn set(&self, session: Option<Arc<Session<S>>>) {
+        let before = core::mem::replace(&mut *self.session.lock(), session);
+        // Its interrupts are taken down outside the lock.
+        drop(before);
+    }
+
+    /// Whether it is still this one.
+    pub(crate) fn is_current(&self, session: &Arc<Session<S>>) -> bool {
+        self.session
+            .lock()
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, session))
     }
 }
