@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A flip against its event, its time limit, its refusal and the session's end: each ends it, and it ends once.
+
+use std::sync::Arc;
+
+use kernel::time::{self, Delta};
+use loom::thread;
+
+use super::{
+    buffer, check, cookie, display, drop_session, framebuffer, go_live, session, settle, unbind,
+};
+use crate::{
+    backend::Connector,
+    buffer::BufferHandle,
+    display::Display,
+    displif::message::Operation,
+    framebuffer::FbHandle,
+    kms::{
+        driver::Driver,
+        event::{FlipEvent, LetGo},
+    },
+};
+
+/// More than a flip may take.
+const LONG: Delta = Delta::from_secs(4);
+
+/// A head that is on, in a session, and two framebuffers, the first of them on the screen.
+struct Scene {
+    display: kernel::sync::Arc<Display>,
+    backend: Arc<Connector>,
+    fbs: [FbHandle; 2],
+    buffer: BufferHandle,
+}
+
+impl Scene {
+    /// `answer_flip`: the status of each PG_FLIP, if it is answered.
+    fn new(answer_flip: Option<i32>) -> Self {
+        let display = display();
+        let buffer = buffer(&display).unwrap();
+        let fbs = [(); 2].map(|()| framebuffer(&buffer).unwrap());
+        Display::enable(&display, 0, &fbs[0]);
+        let (session, backend) = session(&display, 1);
+        serve(&backend, answer_flip);
+        go_live(&display, session);
+        settle(&display);
+        Self {
+            display,
+            backend,
+            fbs,
+            buffer,
+        }
+    }
+
+    /// Flips to the `index`th.
+    fn flip(&self, index: usize) -> LetGo {
+        let (event, let_go) = FlipEvent::new();
+        Display::flip(&self.display, 0, &self.fbs[index], Some(event));
+        let_go
+    }
+
+    fn cookie(&self, index: usize) -> u64 {
+        cookie(&self.fbs[index])
+    }
+
+    /// Flips done, those given up, those refused.
+    fn counts(&self) -> (u64, u64, u64) {
+        let (counters, under_way) = self.display.heads[0].flips();
+        assert!(!under_way);
+        (counters.done, counters.timeouts, counters.failed)
+    }
+
+    /// All goes.
+    fn end(self) {
+        unbind(&self.display);
+        Display::disable(&self.display, 0);
+        drop(self.fbs);
+        drop(self.buffer);
+        assert!(!self.display.collect(), "something remains");
+    }
+}
+
+fn serve(backend: &Arc<Connector>, answer_flip: Option<i32>) {
+    backend.serve_at_once(
+        move |request| match request.operation == Operation::PageFlip.raw() {
+            true => answer_flip,
+            false => Some(0),
+        },
+    );
+}
+
+/// A frame's time has passed, and long before.
+fn time_is_up(display: &kernel::sync::Arc<Display>) {
+    time::pass(LONG);
+    Display::tick(display, 0);
+}
+
+#[test]
+fn an_event_and_the_time_limit() {
+    check(None, || {
+        time::will_pass();
+        let scene = Scene::new(Some(0));
+        let let_go = scene.flip(1);
+        let interrupt = thread::spawn({
+            let (backend, cookie) = (scene.backend.clone(), scene.cookie(1));
+            move || backend.flip_done(cookie)
+        });
+        time_is_up(&scene.display);
+        interrupt.join().unwrap();
+        assert_eq!(let_go.times(), 1);
+        let (done, given_up, _) = scene.counts();
+        assert_eq!(done + given_up, 1);
+        scene.end();
+    });
+}
+
+#[test]
+fn a_late_event_does_not_end_the_next_flip() {
+    check(Some(3), || {
+        time::will_pass();
+        let scene = Scene::new(Some(0));
+        let first = scene.flip(1);
+        let interrupt = thread::spawn({
+            let (backend, cookie) = (scene.backend.clone(), scene.cookie(1));
+            move || backend.flip_done(cookie)
+        });
+        let timer = thread::spawn({
+            let display = scene.display.clone();
+            move || time_is_up(&display)
+        });
+        // As a commit does before the next.
+        first.wait();
+        let second = scene.flip(0);
+        interrupt.join().unwrap();
+        timer.join().unwrap();
+        let (counters, under_way) = scene.display.heads[0].flips();
+        if second.times() == 0 {
+            assert!(under_way);
+            scene.backend.flip_done(scene.cookie(0));
+        } else {
+            // Only when it has begun before the time passed.
+            assert_eq!(counters.timeouts, 1);
+        }
+        assert_eq!((first.times(), second.times()), (1, 1));
+        let (done, given_up, _) = scene.counts();
+        assert_eq!(done + given_up, 2);
+        scene.end();
+    });
+}
+
+#[test]
+fn a_refusal_and_the_time_limit() {
+    check(Some(3), || {
+        time::will_pass();
+        let scene = Scene::new(None);
+        let let_go = scene.flip(1);
+        let refusal = thread::spawn({
+            let backend = scene.backend.clone();
+            move || backend.answer_unanswered(-16)
+        });
+        let timer = thread::spawn({
+            let display = scene.display.clone();
+            move || time_is_up(&display)
+        });
+        let_go.wait();
+        refusal.join().unwrap();
+        timer.join().unwrap();
+        assert_eq!(let_go.times(), 1);
+        let (done, given_up, refused) = scene.counts();
+        assert_eq!((done, given_up + refused), (0, 1));
+        scene.end();
+    });
+}
+
+#[test]
+fn an_event_and_the_end_of_the_session() {
+    check(Some(3), || {
+        let scene = Scene::new(Some(0));
+        let interrupt = thread::spawn({
+            let (backend, cookie) = (scene.backend.clone(), scene.cookie(1));
+            move || backend.flip_done(cookie)
+        });
+        let xenwatch = thread::spawn({
+            let display = scene.display.clone();
+            move || drop_session(&display)
+        });
+        let let_go = scene.flip(1);
+        interrupt.join().unwrap();
+        xenwatch.join().unwrap();
+        settle(&scene.display);
+        assert_eq!(let_go.times(), 1);
+        scene.end();
+    });
+}
