@@ -378,7 +378,7 @@ impl Display {
 
     fn configure(this: &Arc<Self>, pipe: usize, fb: Option<&Arc<Fb>>) {
         if let Some(head) = this.head(pipe) {
-            if head.configure(fb, this.session.get().as_deref()) {
+            if head.configure(fb, &this.session) {
                 Self::schedule(this);
             }
         }
@@ -530,7 +530,7 @@ impl kms::driver::Driver for Display {
 
     fn flip(this: &Arc<Self>, pipe: usize, fb: &FbHandle, event: Option<FlipEvent>) {
         if let Some((head, fb)) = this.head(pipe).zip(fb.shown_at(this.mode(pipe))) {
-            if let Err(e) = head.flip(fb, event, this.session.get().as_deref()) {
+            if let Err(e) = head.flip(fb, event, &this.session) {
                 this.refused(Operation::PageFlip, e);
                 Self::schedule(this);
             }

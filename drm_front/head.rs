@@ -2,8 +2,8 @@
 
 //! A connector's head: what it shows, and its flip under way.
 //!
-//! Lock order: [`Head::shown`] > [`Head::flip`] > the session's ring locks. [`Head::flip`] is also taken in interrupts; an event is
-//! let go outside it.
+//! Lock order: [`Head::shown`] > [`CurrentSession`] > [`Head::flip`] > the session's ring locks. [`Head::flip`] is also taken in
+//! interrupts; an event is let go outside it.
 
 use kernel::{
     fmt,
@@ -28,7 +28,10 @@ use kernel::{
 };
 
 use crate::{
-    display::DisplaySession,
+    display::{
+        CurrentSession,
+        DisplaySession, //
+    },
     displif::{
         config::Resolution,
         flip::{
@@ -175,14 +178,16 @@ impl Head {
 
     /// Turns it on, with `fb`; or off. Without a session that is only noted. Tells whether [`Self::replay`] has to tell the
     /// session.
-    pub(crate) fn configure(&self, fb: Option<&Arc<Fb>>, session: Option<&DisplaySession>) -> bool {
+    pub(crate) fn configure(&self, fb: Option<&Arc<Fb>>, sessions: &CurrentSession) -> bool {
         let mut shown = self.shown.lock();
+        // Read under the lock: a session that begins after this is told what is noted here.
+        let session = sessions.get();
         shown.fb = fb.cloned();
         self.flip.lock().again = Again::No;
         if fb.is_none() {
             self.give_up_flip();
         }
-        match session {
+        match session.as_deref() {
             Some(session) if shown.told == session.generation => !self.tell(&mut shown, session),
             Some(_) => true,
             None => false,
@@ -264,9 +269,11 @@ impl Head {
         &self,
         fb: &Arc<Fb>,
         event: Option<FlipEvent>,
-        session: Option<&DisplaySession>,
+        sessions: &CurrentSession,
     ) -> Result<(), CallError> {
         let mut shown = self.shown.lock();
+        // As in `configure`.
+        let session = sessions.get();
         shown.fb = Some(fb.clone());
         let Some(session) = session.filter(|session| shown.told == session.generation) else {
             return Ok(());

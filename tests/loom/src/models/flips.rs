@@ -2,9 +2,15 @@
 
 //! A flip against its event, its time limit, its refusal and the session's end: each ends it, and it ends once.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use kernel::time::{self, Delta};
+use kernel::{
+    time::{self, Delta},
+    workqueue,
+};
 use loom::thread;
 
 use super::{
@@ -191,4 +197,56 @@ fn an_event_and_the_end_of_the_session() {
         assert_eq!(let_go.times(), 1);
         scene.end();
     });
+}
+/// What a commit does while a backend comes is what that backend shows in the end.
+fn commit_and_a_new_session(commit: impl Fn(&Scene) + Send + Sync + 'static, shown: Option<usize>) {
+    check(Some(2), move || {
+        let scene = Scene::new(Some(0));
+        drop_session(&scene.display);
+        settle(&scene.display);
+        let (session, backend) = session(&scene.display, 2);
+        let on_screen = Arc::new(AtomicU64::new(0));
+        backend.serve_at_once({
+            let on_screen = on_screen.clone();
+            let operations = [Operation::SetConfig.raw(), Operation::PageFlip.raw()];
+            move |request| {
+                if operations.contains(&request.operation) {
+                    on_screen.store(request.cookie(8), Ordering::Relaxed);
+                }
+                Some(0)
+            }
+        });
+        let xenwatch = thread::spawn({
+            let display = scene.display.clone();
+            move || go_live(&display, session)
+        });
+        let keeper = thread::spawn({
+            let display = scene.display.clone();
+            move || workqueue::serve(&display)
+        });
+        commit(&scene);
+        xenwatch.join().unwrap();
+        workqueue::stop(&scene.display);
+        keeper.join().unwrap();
+        settle(&scene.display);
+        let shown = shown.map_or(0, |index| scene.cookie(index));
+        assert_eq!(on_screen.load(Ordering::Relaxed), shown);
+        scene.end();
+    });
+}
+
+#[test]
+fn a_flip_and_a_new_session() {
+    commit_and_a_new_session(|scene| drop(scene.flip(1)), Some(1));
+}
+
+#[test]
+fn a_mode_and_a_new_session() {
+    let set = |scene: &Scene| Display::enable(&scene.display, 0, &scene.fbs[1]);
+    commit_and_a_new_session(set, Some(1));
+}
+
+#[test]
+fn a_head_that_goes_off_and_a_new_session() {
+    commit_and_a_new_session(|scene| Display::disable(&scene.display, 0), None);
 }
