@@ -98,6 +98,7 @@ use crate::{
     session::{
         self,
         CallError,
+        Origin,
         Session,
         Sink, //
     },
@@ -328,12 +329,13 @@ impl Display {
 
     /// Ends the session: whoever waits is told, and flips under way are let go. Does not wait.
     pub(crate) fn kill_session(&self) {
-        if let Some(session) = self.session.get() {
-            session.kill();
-        }
+        let Some(session) = self.session.get() else {
+            return;
+        };
+        session.kill();
         self.session.set(None);
         for head in &self.heads {
-            head.session_lost();
+            head.session_lost(session.generation);
         }
     }
 
@@ -400,17 +402,17 @@ pub(crate) fn time_left(since: Instant<Monotonic>, wait: Delta) -> Option<Jiffie
 }
 
 impl Sink for Display {
-    fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64) {
-        if let Some(head) = this.head(connector) {
-            if head.flip_done(fb_cookie) {
+    fn flip_done(this: &Arc<Self>, origin: Origin, fb_cookie: u64) {
+        if let Some(head) = this.head(origin.connector) {
+            if head.flip_done(origin.generation, fb_cookie) {
                 Self::schedule(this);
             }
         }
     }
 
-    fn flip_refused(this: &Arc<Self>, connector: usize, fb: FbCookie, errno: Errno) {
-        if let Some(head) = this.head(connector) {
-            head.flip_refused(fb);
+    fn flip_refused(this: &Arc<Self>, origin: Origin, fb: FbCookie, errno: Errno) {
+        if let Some(head) = this.head(origin.connector) {
+            head.flip_refused(origin.generation, fb);
             warn_limited!(
                 this,
                 "{head}: the backend refused PG_FLIP: errno {}\n",
@@ -420,8 +422,8 @@ impl Sink for Display {
         }
     }
 
-    fn config_answered(this: &Arc<Self>, connector: usize, fb: Option<FbCookie>, status: Status) {
-        let Some(head) = this.head(connector) else {
+    fn config_answered(this: &Arc<Self>, origin: Origin, fb: Option<FbCookie>, status: Status) {
+        let Some(head) = this.head(origin.connector) else {
             return;
         };
         if let Err(errno) = status {
@@ -431,7 +433,7 @@ impl Sink for Display {
                 errno.get()
             );
         }
-        if head.configured(fb, status.is_ok()) {
+        if head.configured(origin.generation, fb, status.is_ok()) {
             head.set_link_bad();
             Self::schedule(this);
         }
@@ -445,10 +447,11 @@ impl Sink for Display {
         Self::schedule(this);
     }
 
-    fn ring_broken(this: &Arc<Self>, connector: usize) {
+    fn ring_broken(this: &Arc<Self>, origin: Origin) {
         warn_limited!(
             this,
-            "connector {connector}: the backend broke the rules of the ring\n"
+            "connector {}: the backend broke the rules of the ring\n",
+            origin.connector
         );
         Self::schedule(this);
     }

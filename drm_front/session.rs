@@ -107,20 +107,31 @@ impl page::SharedPage for SharedPage {
     }
 }
 
-/// Where a session's news go. All may be called in interrupts.
+/// Where news come from.
+#[derive(Copy, Clone)]
+pub(crate) struct Origin {
+    /// The session's generation.
+    pub(crate) generation: u64,
+    /// The connector.
+    pub(crate) connector: usize,
+}
+
+/// Where a session's news go. All may be called in interrupts, and also after [`Session::kill`]: an interrupt may be on its way
+/// then, and those of the event pages go on until nobody has the session any more. So whoever keeps something that belongs to one session
+/// looks at the news' origin.
 pub(crate) trait Sink: Send + Sync + Sized + 'static {
     /// The backend says that a framebuffer is on the screen.
-    fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64);
+    fn flip_done(this: &Arc<Self>, origin: Origin, fb_cookie: u64);
     /// The backend has refused a PG_FLIP.
-    fn flip_refused(this: &Arc<Self>, connector: usize, fb: FbCookie, errno: Errno);
+    fn flip_refused(this: &Arc<Self>, origin: Origin, fb: FbCookie, errno: Errno);
     /// The backend has answered a SET_CONFIG that turned the head on with `fb`, or off.
-    fn config_answered(this: &Arc<Self>, connector: usize, fb: Option<FbCookie>, status: Status);
+    fn config_answered(this: &Arc<Self>, origin: Origin, fb: Option<FbCookie>, status: Status);
     /// A request that nobody waited for any more has been answered.
     fn late_answer(this: &Arc<Self>);
     /// The backend has let go of the session's ports.
     fn deserted(this: &Arc<Self>);
     /// The backend has broken the rules of a ring: the session is to end.
-    fn ring_broken(this: &Arc<Self>, connector: usize);
+    fn ring_broken(this: &Arc<Self>, origin: Origin);
 }
 
 /// Why a request has no answer, or not the one that was hoped for.
@@ -202,7 +213,7 @@ struct RingState {
 /// A connector's request ring.
 #[pin_data]
 struct Requests<S: Sink> {
-    connector: usize,
+    origin: Origin,
     page: SharedPage,
     #[pin]
     ring: SpinLockIrq<RingState>,
@@ -217,10 +228,10 @@ impl<S: Sink> Requests<S> {
         match (waiter, completion.status) {
             (Some(Waiter::Call(answer)), status) => answer.give(encode(status)),
             (Some(Waiter::Flip(fb)), Err(errno)) => {
-                S::flip_refused(&self.sink, self.connector, fb, errno)
+                S::flip_refused(&self.sink, self.origin, fb, errno)
             }
             (Some(Waiter::Config(fb)), status) => {
-                S::config_answered(&self.sink, self.connector, fb, status)
+                S::config_answered(&self.sink, self.origin, fb, status)
             }
             _ => {}
         }
@@ -271,7 +282,7 @@ impl<S: Sink> Handler for Requests<S> {
         if broken {
             // At once: who ends the session may itself wait for somebody who waits for an answer from this ring.
             self.kill();
-            S::ring_broken(&self.sink, self.connector);
+            S::ring_broken(&self.sink, self.origin);
         }
         match drained {
             Ok(drained) if drained.responses > 0 || drained.more => Eoi::Work,
@@ -284,7 +295,7 @@ impl<S: Sink> Handler for Requests<S> {
 /// A connector's event page.
 #[pin_data]
 struct Events<S: Sink> {
-    connector: usize,
+    origin: Origin,
     page: SharedPage,
     #[pin]
     ring: SpinLockIrq<EventRing>,
@@ -307,7 +318,7 @@ impl<S: Sink> Handler for Events<S> {
             for event in news.into_iter().flatten() {
                 any = true;
                 if let Event::PageFlip { fb_cookie } = event {
-                    S::flip_done(&self.sink, self.connector, fb_cookie);
+                    S::flip_done(&self.sink, self.origin, fb_cookie);
                 }
             }
             if !drained.more {
@@ -329,13 +340,13 @@ struct Link<S: Sink> {
 }
 
 impl<S: Sink> Link<S> {
-    fn new(peer: DomId, connector: usize, sink: &Arc<S>) -> Result<Self> {
+    fn new(peer: DomId, origin: Origin, sink: &Arc<S>) -> Result<Self> {
         let ring = RequestRing::new();
         let page = SharedPage::new(peer)?;
         ring.init(&page);
         let requests = Arc::pin_init(
             pin_init!(Requests {
-                connector,
+                origin,
                 page,
                 ring <- new_spinlock_irq!(RingState {
                     ring,
@@ -351,7 +362,7 @@ impl<S: Sink> Link<S> {
         ring.init(&page);
         let events = Arc::pin_init(
             pin_init!(Events {
-                connector,
+                origin,
                 page,
                 ring <- new_spinlock_irq!(ring),
                 sink: sink.clone(),
@@ -405,7 +416,11 @@ impl<S: Sink> Session<S> {
     ) -> Result<Self> {
         let mut links = KVec::with_capacity(connectors, GFP_KERNEL)?;
         for connector in 0..connectors {
-            links.push(Link::new(peer, connector, sink)?, GFP_KERNEL)?;
+            let origin = Origin {
+                generation,
+                connector,
+            };
+            links.push(Link::new(peer, origin, sink)?, GFP_KERNEL)?;
         }
         Ok(Self {
             generation,

@@ -18,7 +18,7 @@ use super::check;
 use crate::{
     backend::{self, Connector},
     displif::message::{DbufCookie, Errno, FbCookie, Request, Status},
-    session::{CallError, Sink},
+    session::{CallError, Origin, Sink},
 };
 
 /// What a session has told.
@@ -42,11 +42,11 @@ impl Told {
 }
 
 impl Sink for Told {
-    fn flip_done(_: &Arc<Self>, _: usize, _: u64) {}
+    fn flip_done(_: &Arc<Self>, _: Origin, _: u64) {}
 
-    fn flip_refused(_: &Arc<Self>, _: usize, _: FbCookie, _: Errno) {}
+    fn flip_refused(_: &Arc<Self>, _: Origin, _: FbCookie, _: Errno) {}
 
-    fn config_answered(_: &Arc<Self>, _: usize, _: Option<FbCookie>, _: Status) {}
+    fn config_answered(_: &Arc<Self>, _: Origin, _: Option<FbCookie>, _: Status) {}
 
     fn late_answer(this: &Arc<Self>) {
         this.late_answers.fetch_add(1, Ordering::AcqRel);
@@ -54,7 +54,7 @@ impl Sink for Told {
 
     fn deserted(_: &Arc<Self>) {}
 
-    fn ring_broken(this: &Arc<Self>, _: usize) {
+    fn ring_broken(this: &Arc<Self>, _: Origin) {
         this.broken.store(true, Ordering::Release);
     }
 }

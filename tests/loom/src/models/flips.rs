@@ -2,6 +2,7 @@
 
 //! A flip against its event, its time limit, its refusal and the session's end: each ends it, and it ends once.
 
+use core::num::NonZeroU64;
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
@@ -20,7 +21,7 @@ use crate::{
     backend::Connector,
     buffer::BufferHandle,
     display::Display,
-    displif::message::Operation,
+    displif::message::{FbCookie, Operation},
     framebuffer::FbHandle,
     kms::{
         driver::Driver,
@@ -40,14 +41,14 @@ struct Scene {
 }
 
 impl Scene {
-    /// `answer_flip`: the status of each PG_FLIP, if it is answered.
-    fn new(answer_flip: Option<i32>) -> Self {
+    /// The backend answers all but requests of one kind.
+    fn new(silent: Option<Operation>) -> Self {
         let display = display();
         let buffer = buffer(&display).unwrap();
         let fbs = [(); 2].map(|()| framebuffer(&buffer).unwrap());
         Display::enable(&display, 0, &fbs[0]);
         let (session, backend) = session(&display, 1);
-        serve(&backend, answer_flip);
+        serve(&backend, silent);
         go_live(&display, session);
         settle(&display);
         Self {
@@ -86,13 +87,9 @@ impl Scene {
     }
 }
 
-fn serve(backend: &Arc<Connector>, answer_flip: Option<i32>) {
-    backend.serve_at_once(
-        move |request| match request.operation == Operation::PageFlip.raw() {
-            true => answer_flip,
-            false => Some(0),
-        },
-    );
+fn serve(backend: &Arc<Connector>, silent: Option<Operation>) {
+    let silent = silent.map(Operation::raw);
+    backend.serve_at_once(move |request| (Some(request.operation) != silent).then_some(0));
 }
 
 /// A frame's time has passed, and long before.
@@ -105,7 +102,7 @@ fn time_is_up(display: &kernel::sync::Arc<Display>) {
 fn an_event_and_the_time_limit() {
     check(None, || {
         time::will_pass();
-        let scene = Scene::new(Some(0));
+        let scene = Scene::new(None);
         let let_go = scene.flip(1);
         let interrupt = thread::spawn({
             let (backend, cookie) = (scene.backend.clone(), scene.cookie(1));
@@ -124,7 +121,7 @@ fn an_event_and_the_time_limit() {
 fn a_late_event_does_not_end_the_next_flip() {
     check(Some(3), || {
         time::will_pass();
-        let scene = Scene::new(Some(0));
+        let scene = Scene::new(None);
         let first = scene.flip(1);
         let interrupt = thread::spawn({
             let (backend, cookie) = (scene.backend.clone(), scene.cookie(1));
@@ -158,7 +155,7 @@ fn a_late_event_does_not_end_the_next_flip() {
 fn a_refusal_and_the_time_limit() {
     check(Some(3), || {
         time::will_pass();
-        let scene = Scene::new(None);
+        let scene = Scene::new(Some(Operation::PageFlip));
         let let_go = scene.flip(1);
         let refusal = thread::spawn({
             let backend = scene.backend.clone();
@@ -181,7 +178,7 @@ fn a_refusal_and_the_time_limit() {
 #[test]
 fn an_event_and_the_end_of_the_session() {
     check(Some(3), || {
-        let scene = Scene::new(Some(0));
+        let scene = Scene::new(None);
         let interrupt = thread::spawn({
             let (backend, cookie) = (scene.backend.clone(), scene.cookie(1));
             move || backend.flip_done(cookie)
@@ -198,10 +195,66 @@ fn an_event_and_the_end_of_the_session() {
         scene.end();
     });
 }
+/// A new session, and the work item has told it all.
+fn reconnect(display: &kernel::sync::Arc<Display>, silent: Option<Operation>) -> Arc<Connector> {
+    let (session, backend) = session(display, 2);
+    serve(&backend, silent);
+    go_live(display, session);
+    settle(display);
+    backend
+}
+
+#[test]
+fn an_event_of_an_older_session_does_not_end_a_flip() {
+    check(Some(3), || {
+        let scene = Scene::new(None);
+        let first = scene.flip(1);
+        // Whoever has asked the old session for something has it still.
+        let held = scene.display.session.get();
+        let interrupt = thread::spawn({
+            let (backend, cookie) = (scene.backend.clone(), scene.cookie(1));
+            move || backend.flip_done(cookie)
+        });
+        drop_session(&scene.display);
+        let backend = reconnect(&scene.display, None);
+        let second = scene.flip(0);
+        interrupt.join().unwrap();
+        assert_eq!(first.times(), 1);
+        assert_eq!(second.times(), 0, "nobody has said that it is done");
+        backend.flip_done(scene.cookie(0));
+        assert_eq!(second.times(), 1);
+        drop(held);
+        scene.end();
+    });
+}
+
+#[test]
+fn an_answer_of_an_older_session_is_not_the_new_ones() {
+    check(Some(3), || {
+        let silent = Some(Operation::SetConfig);
+        let scene = Scene::new(silent);
+        let held = scene.display.session.get();
+        let interrupt = thread::spawn({
+            let backend = scene.backend.clone();
+            move || backend.answer_unanswered(-5)
+        });
+        drop_session(&scene.display);
+        let backend = reconnect(&scene.display, silent);
+        interrupt.join().unwrap();
+        let head = &scene.display.heads[0];
+        let fb = FbCookie::new(NonZeroU64::new(scene.cookie(0)).unwrap());
+        assert!(head.uses(fb), "the new session was asked to show it");
+        backend.answer_unanswered(0);
+        assert!(head.uses(fb), "it shows it");
+        drop(held);
+        scene.end();
+    });
+}
+
 /// What a commit does while a backend comes is what that backend shows in the end.
 fn commit_and_a_new_session(commit: impl Fn(&Scene) + Send + Sync + 'static, shown: Option<usize>) {
     check(Some(2), move || {
-        let scene = Scene::new(Some(0));
+        let scene = Scene::new(None);
         drop_session(&scene.display);
         settle(&scene.display);
         let (session, backend) = session(&scene.display, 2);
