@@ -24,6 +24,7 @@ use crate::{
 
 mod calls;
 mod flips;
+mod objects;
 mod rings;
 
 /// Runs a model in all ways, with so many preemptions at most.

@@ -9,15 +9,24 @@ use kernel::{alloc::KVVec, error::Result, sync::Arc};
 
 use crate::{attached::Attached, domain::DomId, page::PageRef};
 
+type OnEnd = Box<dyn Fn(u32)>;
+
 thread_local! {
+    static ON_END: RefCell<Option<OnEnd>> = const { RefCell::new(None) };
     static GRANTED: RefCell<HashSet<u32>> = RefCell::new(HashSet::new());
     static NEXT: RefCell<u32> = const { RefCell::new(1) };
 }
 
 /// Nothing is granted.
 pub fn reset() {
+    ON_END.take();
     GRANTED.take();
     NEXT.replace(1);
+}
+
+/// Has `look` look at each directory when its grants end.
+pub fn on_end(look: impl Fn(u32) + 'static) {
+    ON_END.replace(Some(Box::new(look)));
 }
 
 /// Whether a buffer with this directory is granted.
@@ -64,6 +73,11 @@ impl Exported {
 
 impl Drop for Exported {
     fn drop(&mut self) {
+        let look = ON_END.take();
+        if let Some(look) = &look {
+            look(self.directory);
+        }
+        ON_END.replace(look);
         GRANTED.with_borrow_mut(|granted| granted.remove(&self.directory));
     }
 }
