@@ -553,7 +553,10 @@ impl<S: Sink> Session<S> {
                     let requests = link.requests.handler();
                     // It may lie there, and only its notification be lost.
                     requests.handle();
-                    requests.ring.lock().ring.abandon(pending.ticket);
+                    if !requests.ring.lock().ring.abandon(pending.ticket) {
+                        // An interrupt has taken it out, and is about to give it.
+                        let _ = pending.answer.wait(msecs_to_jiffies(SUSPICION));
+                    }
                 }
                 // It may have come just now.
                 pending.result().unwrap_or(Err(match why {

@@ -51,7 +51,7 @@ pub fn wait_for_completion_killable_timeout(done: &completion, limit: time::Jiff
         if *done {
             return 1;
         }
-        if time::now() > deadline {
+        if time::now() >= deadline {
             return 0;
         }
         done = match state.changed.wait(done) {
