@@ -17,7 +17,7 @@ use loom::{
 use super::check;
 use crate::{
     backend::{self, Connector},
-    displif::message::{DbufCookie, Errno, FbCookie, Request, Status},
+    displif::message::{self, DbufCookie, Errno, FbCookie, Status},
     session::{CallError, Origin, Sink},
 };
 
@@ -60,8 +60,8 @@ impl Sink for Told {
 }
 
 /// A request that the backend refuses with `errno`, so that its answer is no other request's.
-fn request(errno: u64) -> Request {
-    Request::DbufDestroy {
+fn request(errno: u64) -> message::Request {
+    message::Request::DbufDestroy {
         dbuf: DbufCookie::new(NonZeroU64::new(errno).unwrap()),
     }
 }
@@ -155,6 +155,33 @@ fn the_end_of_a_session_wakes_all_who_wait() {
         assert_eq!(session.call(&request(2)), Err(CallError::Lost));
         assert_eq!(other.join().unwrap(), Err(CallError::Lost));
         killer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_ring_that_the_backend_breaks_wakes_all_who_wait() {
+    check(Some(2), || {
+        let told = Told::new();
+        let (session, connector) = backend::session(1, &told);
+        let server = thread::spawn(move || {
+            let mut request = loop {
+                match connector.rings.take() {
+                    Some(request) => break request,
+                    None => connector.request_line.wait(),
+                }
+            };
+            // Nobody's.
+            request.id ^= 0x8000;
+            connector.answer(&request, 0);
+        });
+        let other = thread::spawn({
+            let session = session.clone();
+            move || session.call(&request(1))
+        });
+        assert_eq!(session.call(&request(2)), Err(CallError::Lost));
+        assert_eq!(other.join().unwrap(), Err(CallError::Lost));
+        server.join().unwrap();
+        assert!(told.broken.fetch_or(false, Ordering::AcqRel));
     });
 }
 
