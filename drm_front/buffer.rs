@@ -60,7 +60,7 @@ pub(crate) struct Cookies(Atomic<u64>);
 
 impl Cookies {
     /// The first is 1.
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Atomic::new(1))
     }
 

@@ -96,7 +96,9 @@ use crate::{
         Registry, //
     },
     session::{
+        self,
         CallError,
+        Origin,
         Session,
         Sink, //
     },
@@ -116,40 +118,8 @@ pub(crate) use warn_limited;
 /// A session of a display.
 pub(crate) type DisplaySession = Session<Display>;
 
-/// The session there is now, if there is one.
-#[pin_data]
-pub(crate) struct CurrentSession {
-    #[pin]
-    session: Mutex<Option<Arc<DisplaySession>>>,
-}
-
-impl CurrentSession {
-    fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            session <- new_mutex!(None),
-        })
-    }
-
-    /// The session.
-    pub(crate) fn get(&self) -> Option<Arc<DisplaySession>> {
-        self.session.lock().clone()
-    }
-
-    /// Replaces it.
-    pub(crate) fn set(&self, session: Option<Arc<DisplaySession>>) {
-        let before = core::mem::replace(&mut *self.session.lock(), session);
-        // Its interrupts are taken down outside the lock.
-        drop(before);
-    }
-
-    /// Whether it is still this one.
-    pub(crate) fn is_current(&self, session: &Arc<DisplaySession>) -> bool {
-        self.session
-            .lock()
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, session))
-    }
-}
+/// The session there is now.
+pub(crate) type CurrentSession = session::CurrentSession<Display>;
 
 /// How far the connection is.
 pub(crate) struct Connection {
@@ -359,12 +329,13 @@ impl Display {
 
     /// Ends the session: whoever waits is told, and flips under way are let go. Does not wait.
     pub(crate) fn kill_session(&self) {
-        if let Some(session) = self.session.get() {
-            session.kill();
-        }
+        let Some(session) = self.session.get() else {
+            return;
+        };
+        session.kill();
         self.session.set(None);
         for head in &self.heads {
-            head.session_lost();
+            head.session_lost(session.generation);
         }
     }
 
@@ -409,7 +380,7 @@ impl Display {
 
     fn configure(this: &Arc<Self>, pipe: usize, fb: Option<&Arc<Fb>>) {
         if let Some(head) = this.head(pipe) {
-            if head.configure(fb, this.session.get().as_deref()) {
+            if head.configure(fb, &this.session) {
                 Self::schedule(this);
             }
         }
@@ -431,17 +402,17 @@ pub(crate) fn time_left(since: Instant<Monotonic>, wait: Delta) -> Option<Jiffie
 }
 
 impl Sink for Display {
-    fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64) {
-        if let Some(head) = this.head(connector) {
-            if head.flip_done(fb_cookie) {
+    fn flip_done(this: &Arc<Self>, origin: Origin, fb_cookie: u64) {
+        if let Some(head) = this.head(origin.connector) {
+            if head.flip_done(origin.generation, fb_cookie) {
                 Self::schedule(this);
             }
         }
     }
 
-    fn flip_refused(this: &Arc<Self>, connector: usize, fb: FbCookie, errno: Errno) {
-        if let Some(head) = this.head(connector) {
-            head.flip_refused(fb);
+    fn flip_refused(this: &Arc<Self>, origin: Origin, fb: FbCookie, errno: Errno) {
+        if let Some(head) = this.head(origin.connector) {
+            head.flip_refused(origin.generation, fb);
             warn_limited!(
                 this,
                 "{head}: the backend refused PG_FLIP: errno {}\n",
@@ -451,8 +422,8 @@ impl Sink for Display {
         }
     }
 
-    fn config_answered(this: &Arc<Self>, connector: usize, fb: Option<FbCookie>, status: Status) {
-        let Some(head) = this.head(connector) else {
+    fn config_answered(this: &Arc<Self>, origin: Origin, fb: Option<FbCookie>, status: Status) {
+        let Some(head) = this.head(origin.connector) else {
             return;
         };
         if let Err(errno) = status {
@@ -462,7 +433,7 @@ impl Sink for Display {
                 errno.get()
             );
         }
-        if head.configured(fb, status.is_ok()) {
+        if head.configured(origin.generation, fb, status.is_ok()) {
             head.set_link_bad();
             Self::schedule(this);
         }
@@ -476,10 +447,11 @@ impl Sink for Display {
         Self::schedule(this);
     }
 
-    fn ring_broken(this: &Arc<Self>, connector: usize) {
+    fn ring_broken(this: &Arc<Self>, origin: Origin) {
         warn_limited!(
             this,
-            "connector {connector}: the backend broke the rules of the ring\n"
+            "connector {}: the backend broke the rules of the ring\n",
+            origin.connector
         );
         Self::schedule(this);
     }
@@ -561,7 +533,7 @@ impl kms::driver::Driver for Display {
 
     fn flip(this: &Arc<Self>, pipe: usize, fb: &FbHandle, event: Option<FlipEvent>) {
         if let Some((head, fb)) = this.head(pipe).zip(fb.shown_at(this.mode(pipe))) {
-            if let Err(e) = head.flip(fb, event, this.session.get().as_deref()) {
+            if let Err(e) = head.flip(fb, event, &this.session) {
                 this.refused(Operation::PageFlip, e);
                 Self::schedule(this);
             }

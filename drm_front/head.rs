@@ -2,8 +2,8 @@
 
 //! A connector's head: what it shows, and its flip under way.
 //!
-//! Lock order: [`Head::shown`] > [`Head::flip`] > the session's ring locks. [`Head::flip`] is also taken in interrupts; an event is
-//! let go outside it.
+//! Lock order: [`Head::shown`] > [`CurrentSession`] > [`Head::flip`] > the session's ring locks. [`Head::flip`] is also taken in
+//! interrupts; an event is let go outside it.
 
 use kernel::{
     fmt,
@@ -28,7 +28,10 @@ use kernel::{
 };
 
 use crate::{
-    display::DisplaySession,
+    display::{
+        CurrentSession,
+        DisplaySession, //
+    },
     displif::{
         config::Resolution,
         flip::{
@@ -95,6 +98,10 @@ enum Again {
 
 /// What the backend has been asked for, and what it has done.
 struct FlipState {
+    /// The generation of the last session that was told of the head, or lost.
+    session: u64,
+    /// That session is over: nothing that it says is heard any more.
+    over: bool,
     flip: Flip,
     event: Option<FlipEvent>,
     since: Instant<Monotonic>,
@@ -119,6 +126,20 @@ impl FlipState {
         self.looked = self.since;
         self.again = Again::No;
         Ok(())
+    }
+
+    /// Whether what the session of this generation says is heard.
+    fn hears(&self, generation: u64) -> bool {
+        !self.over && self.session == generation
+    }
+
+    /// All that the last session was asked for is void. Gives the event of a flip under way.
+    fn void(&mut self) -> Option<FlipEvent> {
+        self.flip.reset();
+        self.again = Again::No;
+        self.screen = None;
+        self.asked = None;
+        self.event.take()
     }
 }
 
@@ -151,6 +172,8 @@ impl Head {
             unique_id,
             shown <- new_mutex!(Shown { fb: None, told: 0 }),
             flip <- new_spinlock_irq!(FlipState {
+                session: 0,
+                over: true,
                 flip: Flip::new(),
                 event: None,
                 since: Instant::now(),
@@ -175,14 +198,16 @@ impl Head {
 
     /// Turns it on, with `fb`; or off. Without a session that is only noted. Tells whether [`Self::replay`] has to tell the
     /// session.
-    pub(crate) fn configure(&self, fb: Option<&Arc<Fb>>, session: Option<&DisplaySession>) -> bool {
+    pub(crate) fn configure(&self, fb: Option<&Arc<Fb>>, sessions: &CurrentSession) -> bool {
         let mut shown = self.shown.lock();
+        // Read under the lock: a session that begins after this is told what is noted here.
+        let session = sessions.get();
         shown.fb = fb.cloned();
         self.flip.lock().again = Again::No;
         if fb.is_none() {
             self.give_up_flip();
         }
-        match session {
+        match session.as_deref() {
             Some(session) if shown.told == session.generation => !self.tell(&mut shown, session),
             Some(_) => true,
             None => false,
@@ -193,9 +218,9 @@ impl Head {
     pub(crate) fn replay(&self, session: &DisplaySession) -> bool {
         let mut shown = self.shown.lock();
         if shown.told != session.generation {
-            // No event of an older session comes any more.
-            self.session_lost();
-            self.flip.lock().reported = false;
+            if !self.session_begun(session.generation) {
+                return true;
+            }
             shown.told = session.generation;
             if shown.fb.is_some() {
                 return self.tell(&mut shown, session);
@@ -204,15 +229,32 @@ impl Head {
         true
     }
 
-    /// The session is gone: nothing more comes for a flip under way.
-    pub(crate) fn session_lost(&self) {
+    /// From here on the session of this generation is heard, and no older one. Tells whether it is: one that is over already never is.
+    fn session_begun(&self, generation: u64) -> bool {
         let event = {
             let mut state = self.flip.lock();
-            state.flip.reset();
-            state.again = Again::No;
-            state.screen = None;
-            state.asked = None;
-            state.event.take()
+            if state.session >= generation {
+                return state.hears(generation);
+            }
+            state.session = generation;
+            state.over = false;
+            state.reported = false;
+            state.void()
+        };
+        drop(event);
+        true
+    }
+
+    /// The session of this generation is gone: nothing more comes for a flip under way, and what is still on its way is not heard.
+    pub(crate) fn session_lost(&self, generation: u64) {
+        let event = {
+            let mut state = self.flip.lock();
+            if state.session > generation {
+                return;
+            }
+            state.session = generation;
+            state.over = true;
+            state.void()
         };
         drop(event);
     }
@@ -227,7 +269,12 @@ impl Head {
             height: fb.geometry.height,
             bpp: u32::from(fb.geometry.cpp).wrapping_mul(8),
         });
-        self.flip.lock().asked = config.as_ref().map(|config| config.fb);
+        {
+            let mut state = self.flip.lock();
+            if state.hears(session.generation) {
+                state.asked = config.as_ref().map(|config| config.fb);
+            }
+        }
         let sent = session.set_config(self.index, config).is_ok();
         if !sent {
             shown.told = 0;
@@ -237,8 +284,11 @@ impl Head {
 
     /// The backend has answered a SET_CONFIG. Tells whether a refusal is to be reported: once, until one is accepted, since
     /// user space answers a report by setting the mode again. In interrupt context.
-    pub(crate) fn configured(&self, fb: Option<FbCookie>, accepted: bool) -> bool {
+    pub(crate) fn configured(&self, generation: u64, fb: Option<FbCookie>, accepted: bool) -> bool {
         let mut state = self.flip.lock();
+        if !state.hears(generation) {
+            return false;
+        }
         if state.asked == fb {
             state.asked = None;
         }
@@ -264,15 +314,21 @@ impl Head {
         &self,
         fb: &Arc<Fb>,
         event: Option<FlipEvent>,
-        session: Option<&DisplaySession>,
+        sessions: &CurrentSession,
     ) -> Result<(), CallError> {
         let mut shown = self.shown.lock();
+        // As in `configure`.
+        let session = sessions.get();
         shown.fb = Some(fb.clone());
         let Some(session) = session.filter(|session| shown.told == session.generation) else {
             return Ok(());
         };
         {
             let mut state = self.flip.lock();
+            if !state.hears(session.generation) {
+                // Over meanwhile: the next one is told.
+                return Ok(());
+            }
             // The commit before this one has waited for its event.
             let before = core::mem::replace(&mut state.event, event);
             let begun = state.begin(fb.cookie);
@@ -289,15 +345,18 @@ impl Head {
         }
         let sent = session.flip(self.index, fb.cookie);
         if sent.is_err() {
-            self.flip_refused(fb.cookie);
+            self.flip_refused(session.generation, fb.cookie);
         }
         sent
     }
 
     /// The backend says that a framebuffer is shown. Tells whether [`Self::flip_again`] has something to do. In interrupt context.
-    pub(crate) fn flip_done(&self, fb_cookie: u64) -> bool {
+    pub(crate) fn flip_done(&self, generation: u64, fb_cookie: u64) -> bool {
         let (event, again) = {
             let mut state = self.flip.lock();
+            if !state.hears(generation) {
+                return false;
+            }
             let pending = state.flip.pending();
             let overdue = state.flip.overdue(fb_cookie);
             match state.flip.event(fb_cookie) {
@@ -320,9 +379,12 @@ impl Head {
     }
 
     /// The backend has refused a flip: the one under way, or one that was given up, which may have been the last. In interrupt context.
-    pub(crate) fn flip_refused(&self, fb: FbCookie) {
+    pub(crate) fn flip_refused(&self, generation: u64, fb: FbCookie) {
         let event = {
             let mut state = self.flip.lock();
+            if !state.hears(generation) {
+                return;
+            }
             let failed = state.flip.fail(fb);
             let event = if failed && state.again != Again::Next {
                 state.event.take()
@@ -346,6 +408,9 @@ impl Head {
             .filter(|_| shown.told == session.generation)?;
         let event = {
             let mut state = self.flip.lock();
+            if !state.hears(session.generation) {
+                return None;
+            }
             let waited = state.since.elapsed() > Delta::from_millis(i64::from(FLIP_AGAIN));
             match state.again {
                 Again::No => return None,
@@ -364,7 +429,7 @@ impl Head {
                 if session.flip(self.index, fb.cookie).is_ok() {
                     return None;
                 }
-                self.flip_refused(fb.cookie);
+                self.flip_refused(session.generation, fb.cookie);
                 return Some(FLIP_AGAIN);
             }
         };

@@ -5,14 +5,16 @@
 //! A session is made anew for every connection, with new pages and ports, and never revived. Whoever waits for an answer when
 //! it ends is told that it is lost.
 //!
-//! Lock order: [`Requests::ring`] is innermost; nothing is called with it held.
+//! Lock order: [`CurrentSession`] > [`Requests::ring`], which is innermost; nothing is called with either held.
 
 use kernel::{
+    new_mutex,
     new_spinlock_irq,
     prelude::*,
     str::CString,
     sync::{
         Arc,
+        Mutex,
         SpinLockIrq, //
     },
     time::{
@@ -105,20 +107,31 @@ impl page::SharedPage for SharedPage {
     }
 }
 
-/// Where a session's news go. All may be called in interrupts.
+/// Where news come from.
+#[derive(Copy, Clone)]
+pub(crate) struct Origin {
+    /// The session's generation.
+    pub(crate) generation: u64,
+    /// The connector.
+    pub(crate) connector: usize,
+}
+
+/// Where a session's news go. All may be called in interrupts, and also after [`Session::kill`]: an interrupt may be on its way
+/// then, and those of the event pages go on until nobody has the session any more. So whoever keeps something that belongs to one session
+/// looks at the news' origin.
 pub(crate) trait Sink: Send + Sync + Sized + 'static {
     /// The backend says that a framebuffer is on the screen.
-    fn flip_done(this: &Arc<Self>, connector: usize, fb_cookie: u64);
+    fn flip_done(this: &Arc<Self>, origin: Origin, fb_cookie: u64);
     /// The backend has refused a PG_FLIP.
-    fn flip_refused(this: &Arc<Self>, connector: usize, fb: FbCookie, errno: Errno);
+    fn flip_refused(this: &Arc<Self>, origin: Origin, fb: FbCookie, errno: Errno);
     /// The backend has answered a SET_CONFIG that turned the head on with `fb`, or off.
-    fn config_answered(this: &Arc<Self>, connector: usize, fb: Option<FbCookie>, status: Status);
+    fn config_answered(this: &Arc<Self>, origin: Origin, fb: Option<FbCookie>, status: Status);
     /// A request that nobody waited for any more has been answered.
     fn late_answer(this: &Arc<Self>);
     /// The backend has let go of the session's ports.
     fn deserted(this: &Arc<Self>);
     /// The backend has broken the rules of a ring: the session is to end.
-    fn ring_broken(this: &Arc<Self>, connector: usize);
+    fn ring_broken(this: &Arc<Self>, origin: Origin);
 }
 
 /// Why a request has no answer, or not the one that was hoped for.
@@ -200,7 +213,7 @@ struct RingState {
 /// A connector's request ring.
 #[pin_data]
 struct Requests<S: Sink> {
-    connector: usize,
+    origin: Origin,
     page: SharedPage,
     #[pin]
     ring: SpinLockIrq<RingState>,
@@ -215,10 +228,10 @@ impl<S: Sink> Requests<S> {
         match (waiter, completion.status) {
             (Some(Waiter::Call(answer)), status) => answer.give(encode(status)),
             (Some(Waiter::Flip(fb)), Err(errno)) => {
-                S::flip_refused(&self.sink, self.connector, fb, errno)
+                S::flip_refused(&self.sink, self.origin, fb, errno)
             }
             (Some(Waiter::Config(fb)), status) => {
-                S::config_answered(&self.sink, self.connector, fb, status)
+                S::config_answered(&self.sink, self.origin, fb, status)
             }
             _ => {}
         }
@@ -269,7 +282,7 @@ impl<S: Sink> Handler for Requests<S> {
         if broken {
             // At once: who ends the session may itself wait for somebody who waits for an answer from this ring.
             self.kill();
-            S::ring_broken(&self.sink, self.connector);
+            S::ring_broken(&self.sink, self.origin);
         }
         match drained {
             Ok(drained) if drained.responses > 0 || drained.more => Eoi::Work,
@@ -282,7 +295,7 @@ impl<S: Sink> Handler for Requests<S> {
 /// A connector's event page.
 #[pin_data]
 struct Events<S: Sink> {
-    connector: usize,
+    origin: Origin,
     page: SharedPage,
     #[pin]
     ring: SpinLockIrq<EventRing>,
@@ -305,7 +318,7 @@ impl<S: Sink> Handler for Events<S> {
             for event in news.into_iter().flatten() {
                 any = true;
                 if let Event::PageFlip { fb_cookie } = event {
-                    S::flip_done(&self.sink, self.connector, fb_cookie);
+                    S::flip_done(&self.sink, self.origin, fb_cookie);
                 }
             }
             if !drained.more {
@@ -327,13 +340,13 @@ struct Link<S: Sink> {
 }
 
 impl<S: Sink> Link<S> {
-    fn new(peer: DomId, connector: usize, sink: &Arc<S>) -> Result<Self> {
+    fn new(peer: DomId, origin: Origin, sink: &Arc<S>) -> Result<Self> {
         let ring = RequestRing::new();
         let page = SharedPage::new(peer)?;
         ring.init(&page);
         let requests = Arc::pin_init(
             pin_init!(Requests {
-                connector,
+                origin,
                 page,
                 ring <- new_spinlock_irq!(RingState {
                     ring,
@@ -349,7 +362,7 @@ impl<S: Sink> Link<S> {
         ring.init(&page);
         let events = Arc::pin_init(
             pin_init!(Events {
-                connector,
+                origin,
                 page,
                 ring <- new_spinlock_irq!(ring),
                 sink: sink.clone(),
@@ -403,7 +416,11 @@ impl<S: Sink> Session<S> {
     ) -> Result<Self> {
         let mut links = KVec::with_capacity(connectors, GFP_KERNEL)?;
         for connector in 0..connectors {
-            links.push(Link::new(peer, connector, sink)?, GFP_KERNEL)?;
+            let origin = Origin {
+                generation,
+                connector,
+            };
+            links.push(Link::new(peer, origin, sink)?, GFP_KERNEL)?;
         }
         Ok(Self {
             generation,
@@ -536,7 +553,10 @@ impl<S: Sink> Session<S> {
                     let requests = link.requests.handler();
                     // It may lie there, and only its notification be lost.
                     requests.handle();
-                    requests.ring.lock().ring.abandon(pending.ticket);
+                    if !requests.ring.lock().ring.abandon(pending.ticket) {
+                        // An interrupt has taken it out, and is about to give it.
+                        let _ = pending.answer.wait(msecs_to_jiffies(SUSPICION));
+                    }
                 }
                 // It may have come just now.
                 pending.result().unwrap_or(Err(match why {
@@ -617,5 +637,41 @@ impl<S: Sink> Session<S> {
                 events,
             }
         })
+    }
+}
+
+/// The session there is now, if there is one.
+#[pin_data]
+pub(crate) struct CurrentSession<S: Sink> {
+    #[pin]
+    session: Mutex<Option<Arc<Session<S>>>>,
+}
+
+impl<S: Sink> CurrentSession<S> {
+    /// None.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            session <- new_mutex!(None),
+        })
+    }
+
+    /// The session.
+    pub(crate) fn get(&self) -> Option<Arc<Session<S>>> {
+        self.session.lock().clone()
+    }
+
+    /// Replaces it.
+    pub(crate) fn set(&self, session: Option<Arc<Session<S>>>) {
+        let before = core::mem::replace(&mut *self.session.lock(), session);
+        // Its interrupts are taken down outside the lock.
+        drop(before);
+    }
+
+    /// Whether it is still this one.
+    pub(crate) fn is_current(&self, session: &Arc<Session<S>>) -> bool {
+        self.session
+            .lock()
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, session))
     }
 }

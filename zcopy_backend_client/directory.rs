@@ -75,11 +75,9 @@ impl Directory {
     pub fn take(self) -> Result<KVVec<u32>> {
         let mut references = KVVec::with_capacity(self.references, GFP_KERNEL)?;
         for address in self.pages.addresses() {
-            for i in 1..pgdir::WORDS {
-                if references.len() == self.references {
-                    break;
-                }
-                // SAFETY: As in `fill`.
+            let left = self.references.saturating_sub(references.len());
+            for i in pgdir::places(left) {
+                // SAFETY: As in `fill`; `places` are within the page.
                 let word = unsafe { ptr::read_volatile(address.cast::<u32>().add(i)) };
                 references.push(word, GFP_KERNEL)?;
             }

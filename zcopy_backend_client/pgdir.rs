@@ -5,6 +5,8 @@
 //! Pages of 4096 bytes, each with the reference of the next page (0: this is the last), then up to 1023 references of the
 //! buffer's pages. Pure: no unsafe, no allocation.
 
+use core::ops::Range;
+
 /// Words of 32 bits in a directory page.
 pub const WORDS: usize = 1024;
 
@@ -26,6 +28,12 @@ pub fn words(
         .chain(references.take(REFERENCES))
         .chain(fill)
         .take(WORDS)
+}
+
+/// Where the references are in a directory page when `left` are still to come, those of the page included.
+pub const fn places(left: usize) -> Range<usize> {
+    let here = if left < REFERENCES { left } else { REFERENCES };
+    1..here.saturating_add(1)
 }
 
 /// Whether `references`, which this sorts, are those of as many pages: none is zero, none is there twice.

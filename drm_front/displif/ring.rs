@@ -334,14 +334,17 @@ impl RequestRing {
     }
 
     /// A waiter gave up. The request stays in flight, its id poisoned: the backend may still execute it, and what was granted
-    /// for it must stay. [`RequestRing::consume`] tells when it is answered. Nothing happens if it has been answered.
-    pub fn abandon(&mut self, ticket: Ticket) {
+    /// for it must stay. [`RequestRing::consume`] tells when it is answered. Nothing happens, and `false` is returned, if it has been
+    /// answered.
+    pub fn abandon(&mut self, ticket: Ticket) -> bool {
         if let Some(entry) = self.entries.get_mut(ticket.index()) {
             if let (true, InFlight::Awaited(operation)) = (entry.is(ticket), entry.state) {
                 entry.state = InFlight::Abandoned(operation);
                 bump(&mut self.counters.abandoned);
+                return true;
             }
         }
+        false
     }
 
     /// How many responses wait, by one look at the page.

@@ -6,6 +6,7 @@ use crate::pgdir::REFERENCES;
 use crate::pgdir::WORDS;
 use crate::pgdir::are_distinct;
 use crate::pgdir::pages;
+use crate::pgdir::places;
 use crate::pgdir::words;
 use proptest::prelude::*;
 
@@ -60,6 +61,14 @@ fn boundaries() {
     ] {
         assert_eq!(pages(references), directory, "{references} references");
     }
+}
+
+#[test]
+fn references_are_behind_the_link() {
+    assert_eq!(places(0), 1..1);
+    assert_eq!(places(1), 1..2);
+    assert_eq!(places(REFERENCES), 1..WORDS);
+    assert_eq!(places(usize::MAX), 1..WORDS);
 }
 
 #[test]

@@ -85,6 +85,7 @@ const HOST_TESTS: &[HostTest] = &[
     ("rustfmt-kernel", rustfmt_kernel),
     ("clippy", clippy),
     ("host-tests", host_tests),
+    ("loom", loom),
     ("fuzz", fuzz),
     ("uapi-header", uapi_header),
     ("gate-unsafe-rooms", gates::unsafe_rooms),
@@ -228,8 +229,18 @@ fn clippy() -> Result<()> {
 fn host_tests() -> Result<()> {
     let step = Step::new("running the tests of the workspace");
     run_logged(
-        &mut cargo(&["test", "--workspace"]),
+        &mut cargo(&["test", "--workspace", "--exclude", "loom-models"]),
         &cache("logs/host-tests.log"),
+        &step,
+    )
+}
+
+/// The models take too long without optimisation.
+fn loom() -> Result<()> {
+    let step = Step::new("running the models");
+    run_logged(
+        &mut cargo(&["test", "--profile", "loom", "-p", "loom-models"]),
+        &cache("logs/loom.log"),
         &step,
     )
 }
