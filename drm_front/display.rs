@@ -133,12 +133,44 @@ pub(crate) struct Connection {
     pub(crate) since: Instant<Monotonic>,
     /// Keeps a backend that comes and goes all the time from keeping the guest busy.
     pub(crate) flapping: Flapping,
+    /// Since when a session has been in use.
+    live: Option<Instant<Monotonic>>,
+    /// The backend comes and goes, and its doing so is not worth a line any more.
+    quiet: bool,
     /// From when, and after how long, the backend's state is to be looked at again.
     look_again: Option<(Instant<Monotonic>, Delta)>,
 }
 
 /// The window of [`Flapping`], in milliseconds.
 const FLAPPING_WINDOW: u64 = 10_000;
+
+/// How long a session lasts that does not count as coming and going.
+const LASTING: Delta = Delta::from_millis(FLAPPING_WINDOW as i64);
+
+impl Connection {
+    /// A session is in use. Tells whether that is worth a line.
+    pub(crate) fn begin(&mut self) -> bool {
+        self.live = Some(Instant::now());
+        !self.quiet
+    }
+
+    /// No session is, from now on. Tells whether that is worth a line.
+    pub(crate) fn end(&mut self) -> bool {
+        if self
+            .live
+            .take()
+            .is_some_and(|since| since.elapsed() > LASTING)
+        {
+            self.quiet = false;
+        }
+        !self.quiet
+    }
+
+    /// The backend has come and gone too often. Tells whether that is news.
+    pub(crate) fn flaps(&mut self) -> bool {
+        !core::mem::replace(&mut self.quiet, true)
+    }
+}
 
 /// The display.
 #[pin_data]
@@ -212,6 +244,8 @@ impl Display {
                     sessions: 0,
                     since: Instant::now(),
                     flapping: Flapping::new(FLAPPING_WINDOW),
+                    live: None,
+                    quiet: false,
                     look_again: None,
                 }),
                 session <- CurrentSession::new(),
@@ -350,7 +384,9 @@ impl Display {
     pub(crate) fn disconnect(&self, session: &Arc<DisplaySession>, why: &str) {
         let mut connection = self.connection.lock();
         if connection.phase == Phase::Connected && self.session.is_current(session) {
-            warn_limited!(self, "the connection is given up: {why}\n");
+            if connection.end() {
+                warn_limited!(self, "the connection is given up: {why}\n");
+            }
             self.kill_session();
             connection.phase = Phase::Closing;
             self.dev.closed();

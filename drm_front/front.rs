@@ -179,7 +179,15 @@ fn connect(dev: &Device<Bound>, display: &Arc<Display>, backend: BackendState) {
                         warn_limited!(display, "the backend cannot be connected to: {e:?}\n");
                         PUBLISH_AGAIN
                     }),
-                    Err(wait) => Err(Msecs::try_from(wait).unwrap_or(Msecs::MAX)),
+                    Err(wait) => {
+                        if connection.flaps() {
+                            dev_warn!(
+                                dev,
+                                "the backend comes and goes: not said again until it stays\n"
+                            );
+                        }
+                        Err(Msecs::try_from(wait).unwrap_or(Msecs::MAX))
+                    }
                 };
                 if let Err(wait) = published {
                     Display::look_again_after(display, &mut connection, wait);
@@ -188,7 +196,9 @@ fn connect(dev: &Device<Bound>, display: &Arc<Display>, backend: BackendState) {
             }
             Action::GoLive => go_live(dev, display, &mut connection),
             Action::Drop => {
-                dev_info!(dev, "the backend is gone ({})\n", backend.name());
+                if connection.end() {
+                    dev_info!(dev, "the backend is gone ({})\n", backend.name());
+                }
                 Display::drop_session(display, &mut connection);
                 dev.closed();
             }
@@ -228,7 +238,7 @@ fn publish(dev: &Device<Bound>, display: &Arc<Display>, connection: &mut Connect
 
 fn go_live(dev: &Device<Bound>, display: &Arc<Display>, connection: &mut Connection) {
     let session = connection.published.take();
-    if let Some(session) = &session {
+    if let Some(session) = session.as_ref().filter(|_| connection.begin()) {
         dev_info!(
             dev,
             "connected to domain {}, protocol version {}\n",
