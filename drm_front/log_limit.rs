@@ -16,7 +16,7 @@ use kernel::{
 /// Lines in one window.
 const BURST: u32 = 10;
 /// A window.
-const WINDOW: Delta = Delta::from_secs(5);
+const WINDOW: Delta = Delta::from_secs(30);
 
 struct Window {
     began: Instant<Monotonic>,
