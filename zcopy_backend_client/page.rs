@@ -7,7 +7,10 @@
 //! A [`PageRef`] owns one reference of a refcounted page from the page allocator (never slab memory), so the page is neither
 //! freed nor given to anyone else while it exists.
 
-use core::ptr::NonNull;
+use core::{
+    mem::size_of,
+    ptr::NonNull, //
+};
 
 use kernel::{
     alloc::{
@@ -15,9 +18,17 @@ use kernel::{
         KVVec, //
     },
     bindings,
-    page::Page,
+    page::{
+        Page,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
+
+use crate::pgdir;
+
+// A grant is for 4096 bytes: a page of a kernel with larger ones would take several.
+const _: () = assert!(PAGE_SIZE == size_of::<u32>() * pgdir::WORDS);
 
 /// One reference to one page.
 pub struct PageRef(NonNull<bindings::page>);
