@@ -78,6 +78,7 @@ pub fn suspended(bench: &mut Bench<'_>) -> Result<()> {
 /// and a client of its.
 fn goes_on(bench: &mut Bench<'_>, command: &str) -> Result<()> {
     let number = bench.guest.id;
+    survival::warm_up(bench)?;
     let job = flip_and_survive(bench)?;
     wait_flips(bench, job, 30)?;
     let guest = run(bench, command)?;
