@@ -12,8 +12,7 @@ pub mod xen;
 #[path = "../../../drm_front/displif/mod.rs"]
 pub mod displif;
 
-#[cfg(test)]
 #[path = "../../../zcopy_backend_client/pgdir.rs"]
-mod pgdir;
+pub mod pgdir;
 #[cfg(test)]
 mod pgdir_tests;

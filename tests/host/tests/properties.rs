@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use displif_host_tests::properties::{config, event_ring, flip, messages, request_ring, state};
+use displif_host_tests::properties::{
+    config, event_ring, flip, messages, pgdir, request_ring, state,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -53,6 +55,11 @@ proptest! {
     #[test]
     fn flapping(data in bytes(256)) {
         state::check_flapping(&data.0);
+    }
+
+    #[test]
+    fn page_directory(data in bytes(256)) {
+        pgdir::check(&data.0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod config;
 pub mod event_ring;
 pub mod flip;
 pub mod messages;
+pub mod pgdir;
 pub mod request_ring;
 pub mod state;
 

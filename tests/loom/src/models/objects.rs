@@ -132,6 +132,8 @@ enum Life {
     Ends,
     /// It is made meanwhile.
     Begins,
+    /// The same, without a framebuffer.
+    BufferBegins,
     /// It is made meanwhile, and dropped again.
     Both,
 }
@@ -155,8 +157,8 @@ fn a_life(
             let display = display.clone();
             move || {
                 let buffer = buffer(&display).unwrap();
-                let fb = framebuffer(&buffer).unwrap();
-                (fb, buffer)
+                let fb = life != Life::BufferBegins;
+                (fb.then(|| framebuffer(&buffer).unwrap()), buffer)
             }
         };
         let before = (life == Life::Ends).then(&make);
@@ -169,19 +171,21 @@ fn a_life(
             move || workqueue::serve(&display)
         });
         let object = before.unwrap_or_else(&make);
-        let object = if life == Life::Begins {
-            Some(object)
-        } else {
+        let object = match life {
+            Life::Begins | Life::BufferBegins => Some(object),
             // The framebuffer first.
-            drop(object);
-            None
+            Life::Ends | Life::Both => {
+                drop(object);
+                None
+            }
         };
         xenwatch.join().unwrap();
         workqueue::stop(&display);
         keeper.join().unwrap();
         settle(&display);
-        if object.is_some() {
-            assert_eq!(backends[1].counts(), (1, 1));
+        if let Some((fb, _)) = &object {
+            let fbs = usize::from(fb.is_some());
+            assert_eq!(backends[1].counts(), (1, fbs));
             drop(object);
             settle(&display);
         }
@@ -219,6 +223,11 @@ fn what_is_made_and_the_first_session() {
 #[test]
 fn what_is_made_and_the_next_session() {
     a_life(2, Life::Begins, true, ends_and_begins);
+}
+
+#[test]
+fn a_buffer_that_is_made_and_the_first_session() {
+    a_life(2, Life::BufferBegins, false, begins);
 }
 
 #[test]
