@@ -146,7 +146,11 @@ impl Drop for Imported<'_> {
     }
 }
 
-fn steps<T>(
+/// Makes a call until none of its allocations is left that has not failed.
+///
+/// # Errors
+/// When it does not succeed without a failure, or fails otherwise than it may.
+pub fn steps<T>(
     report: &mut Report,
     victims: &Victims,
     name: &str,

@@ -305,6 +305,8 @@ pub enum Command {
     ZcopyErrors(Peers),
     /// Close, duplicate and wait for dma-bufs of /dev/xen/zcopy in any order
     ZcopyDescriptors(Peers),
+    /// Have each allocation of a request to /dev/xen/zcopy fail, one after the other (with a kernel that injects faults)
+    ZcopyAllocations(Peers),
 }
 
 /// Domains that share memory.

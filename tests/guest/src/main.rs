@@ -87,6 +87,7 @@ fn without_display(cli: &Cli) -> Option<Result<bool>> {
     let held = match &cli.command {
         Command::ZcopyErrors(peers) => zcopy::errors(&mut report, peers),
         Command::ZcopyDescriptors(peers) => zcopy::descriptors(&mut report, peers),
+        Command::ZcopyAllocations(peers) => zcopy::allocations(&mut report, peers),
         Command::Bind { whose, least } => {
             allocations::bind(&mut report, &cli.driver, *whose, *least)
         }
@@ -185,7 +186,10 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
         ),
         Command::Allocations { target, of } => allocations::run(&mut session, target, *of),
         // Run without a display.
-        Command::Bind { .. } | Command::ZcopyErrors(_) | Command::ZcopyDescriptors(_) => Ok(()),
+        Command::Bind { .. }
+        | Command::ZcopyErrors(_)
+        | Command::ZcopyDescriptors(_)
+        | Command::ZcopyAllocations(_) => Ok(()),
     }?;
     Ok(session.report.finish())
 }

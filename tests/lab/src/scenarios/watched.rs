@@ -7,8 +7,10 @@ use super::SMALL;
 use super::Scenario;
 use super::check;
 use super::faults::shows_a_card;
+use super::zcopy::grant;
 use crate::backend::Output;
 use crate::bench::Bench;
+use crate::bench::SHORT;
 use crate::bench::Setting;
 use crate::guest::Kind;
 use anyhow::Result;
@@ -25,6 +27,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("allocations-export", SMALL, export),
     check("allocations-map", SMALL, map),
     check("allocations-commit", SMALL, commit),
+    check("zcopy-allocations", SMALL, zcopy),
     check("be-alloc-allocations-create", BE_ALLOC, create_theirs),
     check("allocations-bind", STAMP, bind),
     check("allocations-connect", STAMP, connect),
@@ -108,6 +111,20 @@ fn step_through(bench: &mut Bench<'_>, call: &str) -> Result<()> {
     bench.count_anew()?;
     bench.test_within(&format!("allocations --of {call}"), STEPS)?;
     shows_a_card(bench)
+}
+
+/// The same of requests to the device file, with pages that Dom0 grants.
+fn zcopy(bench: &mut Bench<'_>) -> Result<()> {
+    let (granter, refs) = grant(bench)?;
+    let arguments = format!(
+        "zcopy-allocations --domid {} --peer 0 --refs {}",
+        bench.guest.id,
+        refs.join(",")
+    );
+    bench.test_within(&arguments, STEPS)?;
+    bench.machine.link.signal(granter, 15)?;
+    bench.machine.link.wait(granter, SHORT)?;
+    Ok(())
 }
 
 fn bind(bench: &mut Bench<'_>) -> Result<()> {
