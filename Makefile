@@ -15,6 +15,7 @@ help:
 	@echo 'make demo         show the stack at work; pictures go to out/demo'
 	@echo 'make check        the tests of every landing; logs go to out/check'
 	@echo 'make check-full   all tests, with those that take long'
+	@echo 'make check-debug  scenarios in guests whose kernel watches itself; logs go to out/check-debug'
 	@echo 'make bench-zcopy  what a frame costs, copied and not; goes to out/bench-zcopy'
 	@echo 'make list         the names of the tests'
 	@echo 'make module       build the modules and say where they are'
@@ -35,6 +36,9 @@ check:
 
 check-full:
 	@$(LAB) check --full $(common) $(only)
+
+check-debug:
+	@$(LAB) check-debug $(if $(KVER),--kver '$(KVER)') $(only)
 
 bench-zcopy:
 	@$(LAB) bench-zcopy $(common) $(only)
@@ -57,4 +61,4 @@ shell:
 clean:
 	rm -rf out
 
-.PHONY: help demo check check-full bench-zcopy list module prepare try shell clean
+.PHONY: help demo check check-full check-debug bench-zcopy list module prepare try shell clean

@@ -144,6 +144,9 @@ pub(crate) struct Connection {
 /// The window of [`Flapping`], in milliseconds.
 const FLAPPING_WINDOW: u64 = 10_000;
 
+/// When it is tried again to have the backend's state looked at.
+const LOOK_AGAIN: Msecs = 1_000;
+
 /// How long a session lasts that does not count as coming and going.
 const LASTING: Delta = Delta::from_millis(FLAPPING_WINDOW as i64);
 
@@ -408,10 +411,20 @@ impl Display {
         }
         connection.look_again = None;
         drop(connection);
-        if let Err(e) = self.dev.look_again() {
-            warn_limited!(self, "the backend's state cannot be looked at: {e:?}\n");
+        let e = self.dev.look_again().err()?;
+        warn_limited!(self, "the backend's state cannot be looked at: {e:?}\n");
+        if e == ENOENT {
+            // The device has been taken away.
+            return None;
         }
-        None
+        // No memory, or no room in XenStore. Nobody else would look, since nothing changes there.
+        let wait = Delta::from_millis(i64::from(LOOK_AGAIN));
+        let since = Instant::now();
+        self.connection
+            .lock()
+            .look_again
+            .get_or_insert((since, wait));
+        time_left(since, wait)
     }
 
     fn configure(this: &Arc<Self>, pipe: usize, fb: Option<&Arc<Fb>>) {

@@ -76,6 +76,16 @@ pub fn admit(entries: u64) -> Result {
     Ok(())
 }
 
+/// Whether the domain's grant table could grow by `entries`. What the kernel says when it could not is the same for want of memory as for want
+/// of room.
+fn has_room_for(entries: u64) -> bool {
+    let (mut frames, mut most) = (0, 0);
+    // SAFETY: Both are ours to be written.
+    let err = unsafe { xen_sys::xen_sys_gnttab_query_size(&mut frames, &mut most) };
+    let wanted = u64::from(frames).saturating_add(entries.div_ceil(ENTRIES_PER_FRAME));
+    err == 0 && wanted <= u64::from(most)
+}
+
 /// Entries of the grant table set aside for us, given back when dropped.
 struct Reserve(xen_sys::grant_ref_t);
 
@@ -86,7 +96,10 @@ impl Reserve {
         // SAFETY: `head` is ours to be written.
         let err = unsafe { xen_sys::gnttab_alloc_grant_references(entries, &mut head) };
         if err < 0 {
-            return Err(ENOSPC);
+            return Err(match has_room_for(u64::from(entries)) {
+                true => ENOMEM,
+                false => ENOSPC,
+            });
         }
         Ok(Self(head))
     }

@@ -171,7 +171,9 @@ impl<T: Driver> Unpublished<T> {
         let object = Object::<T>::new(foreign)?;
         let raw = object.shmem.get();
         // SAFETY: `raw` is zeroed memory of ours, but for its vtable, as the helper wants it.
-        to_result(unsafe { xen_sys::drm_gem_shmem_init(dev.raw(), raw, size) })?;
+        let initialised = to_result(unsafe { xen_sys::drm_gem_shmem_init(dev.raw(), raw, size) });
+        // shmem's word for an inode that could not be allocated; there is no limit to their number here.
+        initialised.map_err(|e| if e == ENOSPC { ENOMEM } else { e })?;
         Ok(Self(NonNull::from(KBox::leak(object))))
     }
 

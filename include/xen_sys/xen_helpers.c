@@ -105,6 +105,16 @@ int xen_sys_evtchn_status(evtchn_port_t port, u32 *status)
 	return err;
 }
 
+int xen_sys_gnttab_query_size(u32 *frames, u32 *max_frames)
+{
+	struct gnttab_query_size op = { .dom = DOMID_SELF };
+	int err = HYPERVISOR_grant_table_op(GNTTABOP_query_size, &op, 1);
+
+	*frames = op.nr_frames;
+	*max_frames = op.max_nr_frames;
+	return err ? err : op.status;
+}
+
 struct xenbus_transaction xen_sys_xbt_nil(void)
 {
 	return XBT_NIL;

@@ -92,6 +92,34 @@ pub enum Source {
     DmaHeap,
 }
 
+/// A call whose allocations fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Call {
+    /// A dumb buffer is made.
+    Create,
+    /// A dma-buf is imported.
+    Import,
+    /// A framebuffer is made, of a dumb buffer and of an imported one.
+    Attach,
+    /// A dumb buffer is exported.
+    Export,
+    /// A dumb buffer is mapped.
+    Map,
+    /// A picture is shown.
+    Commit,
+}
+
+/// In which threads allocations fail while a device is bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Whose {
+    /// That which binds it.
+    Caller,
+    /// That which follows the backend's states.
+    Xenwatch,
+    /// Those that do the kernel's work items.
+    Workers,
+}
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -256,10 +284,29 @@ pub enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Have each allocation of a call fail, one after the other (with a kernel that injects faults)
+    Allocations {
+        #[command(flatten)]
+        target: Target,
+        /// Which call
+        #[arg(long, value_enum)]
+        of: Call,
+    },
+    /// Have each allocation of the driver fail while its device is bound, one after the other
+    Bind {
+        /// In which threads
+        #[arg(long, value_enum)]
+        whose: Whose,
+        /// The first to fail
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        least: u32,
+    },
     /// Give every ioctl of /dev/xen/zcopy bad arguments and compare the errno
     ZcopyErrors(Peers),
     /// Close, duplicate and wait for dma-bufs of /dev/xen/zcopy in any order
     ZcopyDescriptors(Peers),
+    /// Have each allocation of a request to /dev/xen/zcopy fail, one after the other (with a kernel that injects faults)
+    ZcopyAllocations(Peers),
 }
 
 /// Domains that share memory.

@@ -65,16 +65,22 @@ pub fn run(session: &mut Session<'_>, target: &Target, source: Source, variant: 
 
 fn allocate(source: Source, size: u64) -> Result<OwnedFd> {
     match source {
-        Source::Udmabuf => {
-            let size = usize::try_from(size)?;
-            let memory = xen_zcopy::Memory::new(size).context("/dev/udmabuf")?;
-            Ok(memory.dmabuf)
-        }
+        Source::Udmabuf => udmabuf(size),
         Source::DmaHeap => {
             let heap = File::open("/dev/dma_heap/system").context("the system's dma-heap")?;
             raw::dma_heap_alloc(heap.as_fd(), size).context("DMA_HEAP_IOCTL_ALLOC")
         }
     }
+}
+
+/// A program's memory as a dma-buf.
+///
+/// # Errors
+/// When the kernel has no udmabuf.
+pub fn udmabuf(size: u64) -> Result<OwnedFd> {
+    let size = usize::try_from(size)?;
+    let memory = xen_zcopy::Memory::new(size).context("/dev/udmabuf")?;
+    Ok(memory.dmabuf)
 }
 
 /// Framebuffers that the memory has no room for, or whose lines displif cannot tell of.

@@ -2,6 +2,7 @@
 
 //! Guest-side test client of a DRM/KMS display. See `Documentation/test-card.md` for what it draws.
 
+mod allocations;
 mod atomic;
 mod buffer;
 mod card;
@@ -19,6 +20,7 @@ mod format;
 mod heads;
 mod import;
 mod info;
+mod injection;
 mod output;
 mod power;
 mod prime;
@@ -48,7 +50,7 @@ const DEVICE_GONE: u8 = 3;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Some(held) = without_display(&cli.command) {
+    if let Some(held) = without_display(&cli) {
         return match held {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => ExitCode::FAILURE,
@@ -79,12 +81,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the subcommand if it is one that needs no display.
-fn without_display(command: &Command) -> Option<Result<bool>> {
+/// Runs the subcommand if it is one that needs no display, or has it come and go.
+fn without_display(cli: &Cli) -> Option<Result<bool>> {
     let mut report = Report::default();
-    let held = match command {
+    let held = match &cli.command {
         Command::ZcopyErrors(peers) => zcopy::errors(&mut report, peers),
         Command::ZcopyDescriptors(peers) => zcopy::descriptors(&mut report, peers),
+        Command::ZcopyAllocations(peers) => zcopy::allocations(&mut report, peers),
+        Command::Bind { whose, least } => {
+            allocations::bind(&mut report, &cli.driver, *whose, *least)
+        }
         _ => return None,
     };
     Some(held.map(|()| report.finish()))
@@ -178,8 +184,12 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
                 seed: *seed,
             },
         ),
+        Command::Allocations { target, of } => allocations::run(&mut session, target, *of),
         // Run without a display.
-        Command::ZcopyErrors(_) | Command::ZcopyDescriptors(_) => Ok(()),
+        Command::Bind { .. }
+        | Command::ZcopyErrors(_)
+        | Command::ZcopyDescriptors(_)
+        | Command::ZcopyAllocations(_) => Ok(()),
     }?;
     Ok(session.report.finish())
 }

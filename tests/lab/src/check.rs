@@ -18,6 +18,7 @@ use crate::guest::Guest;
 use crate::guest::Kind;
 use crate::health;
 use crate::health::Accounts;
+use crate::health::Baseline;
 use crate::health::Mark;
 use crate::image;
 use crate::kernel::Kernel;
@@ -38,13 +39,18 @@ use crate::scenarios::KINDS;
 use crate::scenarios::SCENARIOS;
 use crate::scenarios::Scenario;
 use crate::scenarios::Tier;
+use crate::scenarios::watched;
 use crate::vkms;
+use crate::watch;
+use crate::watch::Watch;
+use crate::watch::WatchedKernel;
 use anyhow::Context;
 use anyhow::Error;
 use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::ensure;
+use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -195,6 +201,80 @@ pub fn names() -> Vec<String> {
     host.chain(kernel).chain(scenarios).collect()
 }
 
+/// Scenarios in guests whose kernel watches itself: those that are for these only, and some of the others.
+fn watched_scenarios() -> impl Iterator<Item = &'static Scenario> {
+    let others = SCENARIOS
+        .iter()
+        .filter(|scenario| watched::OTHERS.contains(&scenario.name));
+    watched::SCENARIOS.iter().chain(others)
+}
+
+/// The tests of `check-debug`: which kernel, in what guest, what is done.
+fn watched_tests() -> impl Iterator<Item = (Watch, Kind, &'static Scenario)> {
+    Watch::ALL.into_iter().flat_map(|watch| {
+        watch
+            .kinds()
+            .iter()
+            .flat_map(move |kind| watched_scenarios().map(move |one| (watch, *kind, one)))
+    })
+}
+
+fn watched_name(watch: Watch, kind: Kind, scenario: &Scenario) -> String {
+    format!("{}-{watch}", full_name(scenario, kind))
+}
+
+/// The names of the tests of `check-debug`.
+pub fn watched_names() -> Vec<String> {
+    watched_tests()
+        .map(|(watch, kind, scenario)| watched_name(watch, kind, scenario))
+        .collect()
+}
+
+/// Run the tests in guests whose kernel watches itself; whether all passed.
+///
+/// # Errors
+///
+/// When what they need cannot be made.
+pub fn run_watched(options: &cli::CheckDebug) -> Result<bool> {
+    let names = watched_names();
+    let wants = |name: &str| match &options.only {
+        None => true,
+        // One test by its exact name is not to bring along those that have it in theirs.
+        Some(only) if names.iter().any(|other| other == only) => name == only,
+        Some(only) => only.split(',').any(|part| name.contains(part)),
+    };
+    let only = options.only.as_deref().unwrap_or_default();
+    ensure!(
+        names.iter().any(|name| wants(name)),
+        "no test of check-debug has \"{only}\" in its name; \"make list\" lists them"
+    );
+    let out = repo("out/check-debug");
+    if out.exists() {
+        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
+    }
+    let mut report = Report::default();
+    for watch in Watch::ALL {
+        let parts: Vec<(Kind, &Scenario)> = watched_tests()
+            .filter(|(other, kind, scenario)| {
+                *other == watch && wants(&watched_name(watch, *kind, scenario))
+            })
+            .map(|(_, kind, scenario)| (kind, scenario))
+            .collect();
+        if parts.is_empty() {
+            continue;
+        }
+        let stock = ingredients(Kernel::prepare(&options.kver)?, Front::Rust)?;
+        let kernel = WatchedKernel::prepare(watch, &stock.kernel)?;
+        let ingredients = Ingredients {
+            modules: kernel.build_modules()?,
+            watched: Some(kernel),
+            ..stock
+        };
+        scenarios(&ingredients, &parts, &out, &mut report)?;
+    }
+    Ok(report.finish())
+}
+
 fn rustfmt() -> Result<()> {
     let step = Step::new("checking the format of the programs");
     run_logged(
@@ -297,6 +377,7 @@ pub fn ingredients(kernel: Kernel, front: Front) -> Result<Ingredients> {
     Ok(Ingredients {
         roots: image::roots(kernel.arch)?,
         kernel,
+        watched: None,
         modules,
         dom0_modules,
         display: Resolution::FULL_HD,
@@ -331,12 +412,13 @@ fn scenarios(
         driver: &driver,
         machine: None,
         cast: None,
+        baselines: HashMap::new(),
         out: out.to_owned(),
     };
     for (kind, scenario) in parts {
         let start = Instant::now();
         let outcome = stage.play(scenario, *kind);
-        report.tell(&full_name(scenario, *kind), outcome, start.elapsed());
+        report.tell(&stage.name(scenario, *kind), outcome, start.elapsed());
     }
     Ok(())
 }
@@ -357,13 +439,22 @@ struct Stage<'a> {
     driver: &'a Driver,
     machine: Option<Machine>,
     cast: Option<Cast>,
+    /// What kernels that watch themselves tell in guests without our modules.
+    baselines: HashMap<Kind, Baseline>,
     out: PathBuf,
 }
 
 impl Stage<'_> {
+    fn name(&self, scenario: &Scenario, kind: Kind) -> String {
+        match &self.ingredients.watched {
+            None => full_name(scenario, kind),
+            Some(kernel) => watched_name(kernel.watch, kind, scenario),
+        }
+    }
+
     /// Play a scenario on what the one before left, or on a new guest, or on a new machine.
     fn play(&mut self, scenario: &Scenario, kind: Kind) -> Result<()> {
-        let out = self.out.join(full_name(scenario, kind));
+        let out = self.out.join(self.name(scenario, kind));
         std::fs::create_dir_all(&out)?;
         self.set(scenario, kind, &out)?;
         let (Some(machine), Some(cast)) = (&mut self.machine, &mut self.cast) else {
@@ -392,15 +483,21 @@ impl Stage<'_> {
                 .settle(machine, &cast.guest, &out)
                 .map(|accounts| cast.accounts = accounts);
         }
+        let baseline = self.baselines.get(&kind);
+        if let (Ok(()), After::AsBefore, Some(baseline)) = (&outcome, scenario.after, baseline) {
+            outcome = nothing_is_lost(machine, &cast.guest, baseline, &out);
+        }
         let said = cast.backend.as_ref().map(|backend| backend.said(machine));
         let domu = marks.1.since(&console);
         let of_driver = of_driver.map(|(mark, console)| mark.since(&console));
         let complaint = match scenario.after {
             After::Panicked => {
                 std::fs::write(out.join("panic.log"), domu?)?;
-                keep_logs(&out, serial, Ok(String::new()), of_driver, said)
+                keep_logs(&out, serial, Ok(String::new()), of_driver, said, baseline)
             }
-            After::AsBefore | After::Gone => keep_logs(&out, serial, domu, of_driver, said),
+            After::AsBefore | After::Gone => {
+                keep_logs(&out, serial, domu, of_driver, said, baseline)
+            }
         };
         let outcome = outcome
             .and(complaint)
@@ -428,7 +525,16 @@ impl Stage<'_> {
                 .machine
                 .insert(Machine::boot(self.ingredients, &cache("run"))?),
         };
-        let result = cast(machine, self.driver, scenario.setting, kind, out);
+        if let (Some(kernel), false) = (
+            &self.ingredients.watched,
+            self.baselines.contains_key(&kind),
+        ) {
+            let of_bare = self.out.join(format!("bare-{kind}-{}", kernel.watch));
+            let baseline = watch::baseline(machine, kind, &of_bare)?;
+            self.baselines.insert(kind, baseline);
+        }
+        let baseline = self.baselines.get(&kind);
+        let result = cast(machine, self.driver, scenario.setting, kind, out, baseline);
         match result {
             Ok(cast) => self.cast = Some(cast),
             Err(error) => {
@@ -476,6 +582,7 @@ fn cast(
     setting: Setting,
     kind: Kind,
     out: &Path,
+    baseline: Option<&Baseline>,
 ) -> Result<Cast> {
     let serial = Mark::end_of(machine.serial());
     let driver_domain = match setting.home {
@@ -507,6 +614,7 @@ fn cast(
         domu,
         of_driver,
         Some(said),
+        baseline,
     );
     let (guest, accounts) = booted?;
     complaint.context("while the guest booted")?;
@@ -519,6 +627,21 @@ fn cast(
     })
 }
 
+/// What our modules have allocated in a guest whose kernel watches itself, they have given back or can still find.
+fn nothing_is_lost(
+    machine: &mut Machine,
+    guest: &Guest,
+    baseline: &Baseline,
+    out: &Path,
+) -> Result<()> {
+    let leaks = watch::leaks(machine, guest)?;
+    std::fs::write(out.join("kmemleak"), &leaks)?;
+    match baseline.leak(&leaks) {
+        None => Ok(()),
+        Some(leak) => bail!("memory is lost:\n{leak}"),
+    }
+}
+
 /// Write a scenario's logs and look for complaints in them.
 fn keep_logs(
     out: &Path,
@@ -526,6 +649,7 @@ fn keep_logs(
     domu: Result<String>,
     driver_domain: Option<Result<String>>,
     backend: Option<Result<String>>,
+    baseline: Option<&Baseline>,
 ) -> Result<()> {
     let serial = serial?;
     let of_one = |said: Option<Result<String>>| said.and_then(Result::ok).unwrap_or_default();
@@ -539,7 +663,11 @@ fn keep_logs(
     let mut found = None;
     for (name, text) in &logs {
         std::fs::write(out.join(name), text)?;
-        if let (None, Some(line)) = (&found, health::complaint(text)) {
+        let complaint = match baseline {
+            Some(baseline) if *name == "domu.log" => baseline.complaint(text),
+            _ => health::complaint(text),
+        };
+        if let (None, Some(line)) = (&found, complaint) {
             found = Some(anyhow!("{name} has: {line}"));
         }
     }

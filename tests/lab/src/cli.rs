@@ -25,6 +25,8 @@ pub enum Command {
     Demo(Common),
     /// Run the tests: host, gates, and scenarios in PV and PVH guests.
     Check(Check),
+    /// Run scenarios in guests whose kernel watches itself.
+    CheckDebug(CheckDebug),
     /// Fetch and make all that the other commands need.
     Prepare(Common),
     /// Build the modules only, and say where they are.
@@ -60,6 +62,17 @@ pub struct Check {
     /// Run what takes too long for every landing too.
     #[arg(long)]
     pub full: bool,
+}
+
+/// Options of `check-debug`.
+#[derive(Debug, Args)]
+pub struct CheckDebug {
+    /// The stock Debian kernel whose source is built, and which Dom0 has.
+    #[arg(long, value_name = "RELEASE", default_value = DEFAULT_RELEASE)]
+    pub kver: String,
+    /// Run only the tests whose name is or contains this, or one of these with commas in between.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
 }
 
 /// Options of `bench-zcopy`.

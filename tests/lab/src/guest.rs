@@ -2,11 +2,11 @@
 //! Guests.
 
 use crate::arch::Arch;
-use crate::kernel::VMLINUX_IN_DOM0;
 use crate::link::Domain;
 use crate::link::Ended;
 use crate::link::Job;
 use crate::link::tail;
+use crate::machine::GuestKernel;
 use crate::machine::Machine;
 use crate::process::last_lines;
 use anyhow::Context;
@@ -19,6 +19,9 @@ use std::time::Instant;
 
 /// Enough for a slow and busy computer; a guest boots in about 5 s.
 const BOOT_TIME: Duration = Duration::from_secs(180);
+
+/// What a kernel needs to note what it watches, in MiB.
+const MEMORY_TO_WATCH: u32 = 384;
 
 /// How a guest is virtualised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,8 +111,16 @@ impl Config {
     /// Of a driver domain: a guest in which the backend runs.
     pub fn driver_domain() -> Self {
         Self {
-            kind: Kind::Pvh,
             name: DRIVER_DOMAIN.to_owned(),
+            ..Self::without_display(Kind::Pvh)
+        }
+    }
+
+    /// Of a guest without a display.
+    pub fn without_display(kind: Kind) -> Self {
+        Self {
+            kind,
+            name: format!("{kind}-bare"),
             connectors: Vec::new(),
             backend: Domain::Zero,
             be_alloc: false,
@@ -137,7 +148,10 @@ impl Guest {
     pub fn boot(machine: &mut Machine, config: Config) -> Result<Self> {
         let name = &config.name;
         let file = format!("guest/{name}.cfg");
-        std::fs::write(machine.share().join(&file), xl_cfg(&config))?;
+        std::fs::write(
+            machine.share().join(&file),
+            xl_cfg(&config, machine.guest_kernel()),
+        )?;
         let log = console(machine, name);
         if log.exists() {
             // xenconsoled keeps the file open by name only while the guest runs; each boot has a log of its own.
@@ -152,7 +166,7 @@ impl Guest {
             .parse()
             .context("xl names no domain id")?;
         let guest = Self { config, id };
-        let end = Instant::now() + BOOT_TIME;
+        let end = Instant::now() + BOOT_TIME * machine.guest_kernel().patience();
         loop {
             // Each process costs Dom0 a tenth of a second or more, and it has the guest's disk to serve.
             let agent = machine.dom0(&format!(
@@ -263,7 +277,7 @@ fn console(machine: &Machine, name: &str) -> PathBuf {
 }
 
 /// The guest's `xl.cfg`.
-fn xl_cfg(config: &Config) -> String {
+fn xl_cfg(config: &Config, kernel: &GuestKernel) -> String {
     let Config {
         kind,
         name,
@@ -295,16 +309,18 @@ fn xl_cfg(config: &Config) -> String {
         )
     };
     let limits = limits.in_xl_cfg();
+    let memory = memory + kernel.watch.map_or(0, |_| MEMORY_TO_WATCH);
+    let (image, modules) = (&kernel.image, kernel.modules);
     let driver_domain = u8::from(name == DRIVER_DOMAIN);
     format!(
         "name = \"{name}\"\n\
          {for_kind}\
          memory = {memory}\n\
          vcpus = 1\n\
-         kernel = \"{VMLINUX_IN_DOM0}\"\n\
+         kernel = \"{image}\"\n\
          ramdisk = \"/lab/guest/initramfs\"\n\
          extra = \"console=tty0 console=hvc0 loglevel=7 panic=-1 consoleblank=0 lab.root=/dev/xvda lab.modules=/dev/xvdb lab.init=guest\"\n\
-         disk = [ 'phy:/dev/vdc,xvda,r', 'phy:/dev/vdb,xvdb,r' ]\n\
+         disk = [ 'phy:/dev/vdc,xvda,r', 'phy:{modules},xvdb,r' ]\n\
          {vdispl}\
          {limits}\
          driver_domain = {driver_domain}\n\

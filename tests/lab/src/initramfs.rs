@@ -59,7 +59,16 @@ impl Initramfs<'_> {
             )?;
         }
         let order = kernel.copy_modules(self.modules, &tree.join("modules"))?;
-        std::fs::write(tree.join("order"), order.join("\n") + "\n")?;
+        let order: String = order
+            .iter()
+            .flat_map(|file| {
+                [
+                    file, "
+",
+                ]
+            })
+            .collect();
+        std::fs::write(tree.join("order"), order)?;
         pack(&tree, image)?;
         std::fs::remove_dir_all(tree)?;
         Ok(())

@@ -35,7 +35,7 @@ const OLDEST_SERIES: (u32, u32) = (7, 3);
 pub const MODULES: [&str; 2] = ["xen_zcopy", "xen_drm_front"];
 
 /// The kernel's image, beside its modules.
-const VMLINUX: &str = "vmlinux";
+pub const VMLINUX: &str = "vmlinux";
 
 /// Where Dom0 has the kernel's image.
 pub const VMLINUX_IN_DOM0: &str = "/usr/lib/modules/vmlinux";
@@ -140,33 +140,16 @@ impl Kernel {
             // Clippy only speaks of what is compiled.
             std::fs::remove_dir_all(&dir)?;
         }
-        std::fs::create_dir_all(&dir)?;
-        let log = cache("logs/module.log");
         let mut make = self.module_make(&dir);
         if clippy {
             make.arg("CLIPPY=1");
         }
-        run_logged(make.arg("modules"), &log, &step)?;
-        let said = std::fs::read_to_string(&log)?;
-        let warnings: Vec<&str> = said
-            .lines()
-            .filter(|line| line.contains("warning:"))
-            .collect();
-        ensure!(
-            warnings.is_empty(),
-            "the modules build with warnings:\n{}",
-            warnings.join("\n")
-        );
-        let modules = MODULES.map(|name| dir.join(format!("{name}.ko")));
+        make.arg("modules");
+        let modules = compile(make, &dir, &step)?;
         for module in &modules {
-            ensure!(
-                module.exists(),
-                "the build made no {}: see Kbuild",
-                outside(module)
-            );
             self.check_version_magic(module)?;
         }
-        Ok(modules.into())
+        Ok(modules)
     }
 
     /// Compare the Rust symbols of the prepared tree with those of Debian's kernel. They have hashes in their names that
@@ -305,6 +288,36 @@ impl Kernel {
         }
         Ok(files)
     }
+}
+
+/// Have `make` build [`MODULES`] in a directory, and return their paths.
+///
+/// # Errors
+///
+/// When the build fails or warns.
+pub fn compile(mut make: Command, dir: &Path, step: &Step) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(dir)?;
+    let log = cache("logs/module.log");
+    run_logged(&mut make, &log, step)?;
+    let said = std::fs::read_to_string(&log)?;
+    let warnings: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("warning:"))
+        .collect();
+    ensure!(
+        warnings.is_empty(),
+        "the modules build with warnings:\n{}",
+        warnings.join("\n")
+    );
+    let modules = MODULES.map(|name| dir.join(format!("{name}.ko")));
+    for module in &modules {
+        ensure!(
+            module.exists(),
+            "the build made no {}: see Kbuild",
+            outside(module)
+        );
+    }
+    Ok(modules.into())
 }
 
 /// Fill a directory with `modules/`, `modules.img` and `tree/`.

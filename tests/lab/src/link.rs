@@ -59,18 +59,24 @@ pub struct Ended {
 pub struct Link {
     writer: UnixStream,
     reader: BufReader<UnixStream>,
+    /// How often all may take the time that is allowed for it.
+    patience: u32,
 }
 
 impl Link {
-    /// Connect to the socket of the port.
+    /// Connect to the socket of the port. Where all is slow, commands may take `patience` times as long as they are allowed to.
     ///
     /// # Errors
     ///
     /// When nobody listens there.
-    pub fn connect(socket: &Path) -> Result<Self> {
+    pub fn connect(socket: &Path, patience: u32) -> Result<Self> {
         let writer = UnixStream::connect(socket).with_context(|| socket.display().to_string())?;
         let reader = BufReader::new(writer.try_clone()?);
-        Ok(Self { writer, reader })
+        Ok(Self {
+            writer,
+            reader,
+            patience,
+        })
     }
 
     /// Wait until Dom0's agent has said that it is there.
@@ -183,6 +189,7 @@ impl Link {
     ///
     /// When it takes too long, or the agent does not answer.
     pub fn wait(&mut self, job: Job, at_most: Duration) -> Result<Ended> {
+        let at_most = at_most * self.patience;
         let end = Instant::now() + at_most;
         loop {
             if let Some(ended) = self.poll(job)? {
@@ -236,6 +243,7 @@ impl Link {
     ///
     /// When it ends or the time is up before.
     pub fn wait_output(&mut self, job: Job, text: &str, at_most: Duration) -> Result<String> {
+        let at_most = at_most * self.patience;
         let end = Instant::now() + at_most;
         loop {
             let said = self.output(job)?;
@@ -274,6 +282,7 @@ impl Link {
         count: usize,
         at_most: Duration,
     ) -> Result<(), Result<Ended>> {
+        let at_most = at_most * self.patience;
         let end = Instant::now() + at_most;
         loop {
             let said = self.output(job).map_err(Err)?;

@@ -5,6 +5,8 @@ use crate::arch::Arch;
 use crate::image::Roots;
 use crate::initramfs::Initramfs;
 use crate::kernel::Kernel;
+use crate::kernel::VMLINUX;
+use crate::kernel::VMLINUX_IN_DOM0;
 use crate::link::Domain;
 use crate::link::Link;
 use crate::paths::outside;
@@ -16,6 +18,8 @@ use crate::qemu::Display;
 use crate::qemu::Parts;
 use crate::qemu::Qemu;
 use crate::qemu::Resolution;
+use crate::watch::Watch;
+use crate::watch::WatchedKernel;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
@@ -47,13 +51,15 @@ fn dom0_modules(arch: Arch) -> &'static [&'static str] {
     }
 }
 
-/// Drivers that a guest's initramfs loads.
+/// Drivers that a guest's initramfs loads. A kernel that watches itself has them built in.
 const GUEST_MODULES: &[&str] = &["xen-blkfront", "ext4", "overlay"];
 
 /// All that machines and guests are booted from.
 pub struct Ingredients {
-    /// The kernel of Dom0 and of guests.
+    /// The kernel of Dom0, and of guests unless they have another.
     pub kernel: Kernel,
+    /// The kernel of guests, if they have another.
+    pub watched: Option<WatchedKernel>,
     /// Dom0's and the guests' file systems.
     pub roots: Roots,
     /// Our modules, if guests are to use them, in the order in which they are loaded.
@@ -64,10 +70,50 @@ pub struct Ingredients {
     pub display: Resolution,
 }
 
+/// Where Dom0 has the image of a kernel that watches itself: on a disk of its own, as the other is.
+const WATCHED_DIR: &str = "/opt/watched";
+
+/// How much longer than usual all may take in a guest whose kernel watches itself.
+const PATIENCE: u32 = 4;
+
+/// What Dom0 boots guests from.
+#[derive(Clone, Debug)]
+pub struct GuestKernel {
+    /// The kernel's image.
+    pub image: String,
+    /// The disk with its modules.
+    pub modules: &'static str,
+    /// What it watches.
+    pub watch: Option<Watch>,
+}
+
+impl GuestKernel {
+    fn new(watch: Option<Watch>) -> Self {
+        match watch {
+            None => Self {
+                image: VMLINUX_IN_DOM0.to_owned(),
+                modules: "/dev/vdb",
+                watch,
+            },
+            Some(_) => Self {
+                image: format!("{WATCHED_DIR}/{VMLINUX}"),
+                modules: "/dev/vdd",
+                watch,
+            },
+        }
+    }
+
+    /// How often it may take the time that is allowed for something.
+    pub fn patience(&self) -> u32 {
+        self.watch.map_or(1, |_| PATIENCE)
+    }
+}
+
 /// A machine on which Dom0's agent answers.
 pub struct Machine {
     qemu: Qemu,
     arch: Arch,
+    guest_kernel: GuestKernel,
     /// The line to the agents.
     pub link: Link,
     share: PathBuf,
@@ -114,7 +160,10 @@ impl Machine {
         Initramfs {
             init: "init",
             busybox: &roots.busybox,
-            modules: GUEST_MODULES,
+            modules: match ingredients.watched {
+                None => GUEST_MODULES,
+                Some(_) => &[],
+            },
             scripts: &["guest"],
             files: &payload,
         }
@@ -130,6 +179,18 @@ impl Machine {
             share.join("bin").join(rule),
         )?;
 
+        let guest_kernel = GuestKernel::new(ingredients.watched.as_ref().map(|of| of.watch));
+        let mut disks = vec![
+            roots.dom0.join("root.img"),
+            kernel.modules_image(),
+            roots.guest.join("root.img"),
+        ];
+        disks.extend(
+            ingredients
+                .watched
+                .as_ref()
+                .map(WatchedKernel::modules_image),
+        );
         let qemu = Qemu::start(&Parts {
             arch: kernel.arch,
             xen: &roots.dom0.join("xen"),
@@ -137,19 +198,16 @@ impl Machine {
             kernel: &kernel.image(),
             kernel_options: "console=hvc0 loglevel=5 panic=-1 lab.root=/dev/vda lab.modules=/dev/vdb lab.init=dom0",
             initramfs: &dom0_initramfs,
-            disks: &[
-                &roots.dom0.join("root.img"),
-                &kernel.modules_image(),
-                &roots.guest.join("root.img"),
-            ],
+            disks: &disks.iter().map(PathBuf::as_path).collect::<Vec<_>>(),
             share: &share,
             dir,
             display: ingredients.display,
         })?;
-        let link = Link::connect(qemu.agent_socket())?;
+        let link = Link::connect(qemu.agent_socket(), guest_kernel.patience())?;
         let mut machine = Self {
             qemu,
             arch: kernel.arch,
+            guest_kernel,
             link,
             share,
             serial: dir.join("serial.log"),
@@ -166,7 +224,18 @@ impl Machine {
                 );
             }
         }
+        if machine.guest_kernel.watch.is_some() {
+            machine.dom0(&format!(
+                "mkdir -p {WATCHED_DIR} && mount -t ext4 -o ro,noload {} {WATCHED_DIR}",
+                machine.guest_kernel.modules
+            ))?;
+        }
         Ok(machine)
+    }
+
+    /// What its guests are booted from.
+    pub fn guest_kernel(&self) -> &GuestKernel {
+        &self.guest_kernel
     }
 
     /// What it computes with.

@@ -30,6 +30,7 @@ mod report;
 mod scenarios;
 mod trial;
 mod vkms;
+mod watch;
 
 use anyhow::Result;
 use clap::Parser;
@@ -53,6 +54,7 @@ fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Demo(options) => demo::run(options).map(|()| true),
         Command::Check(options) => check::run(options),
+        Command::CheckDebug(options) => check::run_watched(options),
         Command::Prepare(options) => check::prepare(options).map(|()| true),
         Command::Module(options) => {
             for module in kernel::Kernel::prepare(&options.kver)?.build_modules(false)? {
@@ -61,7 +63,8 @@ fn run(command: &Command) -> Result<bool> {
             Ok(true)
         }
         Command::List => {
-            check::names().iter().for_each(|name| println!("{name}"));
+            let names = [check::names(), check::watched_names()].concat();
+            names.iter().for_each(|name| println!("{name}"));
             Ok(true)
         }
         Command::BenchZcopy(options) => cost::run(options),

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `zcopy-errors`, `zcopy-descriptors`: `/dev/xen/zcopy` misused, and used in any order. No display is needed.
+//! `zcopy-errors`, `zcopy-descriptors`, `zcopy-allocations`: `/dev/xen/zcopy` misused, used in any order, and without memory. No display is needed.
 //!
 //! Some other domain has granted pages to this one. A PV domain is also its own peer for some cases; another one on x86 would lose the
 //! pages that it maps so, which is looked at last.
 
+mod allocations;
 mod descriptors;
 mod errors;
 
@@ -22,6 +23,7 @@ use crate::cli::Peers;
 use crate::raw::{Argument, Place};
 use crate::report::Report;
 
+pub use allocations::run as allocations;
 pub use descriptors::run as descriptors;
 pub use errors::run as errors;
 

@@ -17,6 +17,7 @@ mod saving;
 mod sharing;
 mod store;
 mod survival;
+pub mod watched;
 mod zcopy;
 mod zcopy_use;
 mod zero_copy;

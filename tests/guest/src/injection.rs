@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's fault injection: the allocation with a chosen number fails, once, in chosen threads.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+const DEBUGFS: &str = "/sys/kernel/debug";
+
+/// Of both kinds of allocation: those that may sleep fail too; the kernel is not to say so, with a trace, each time; and what is looked at to
+/// tell whose allocation it is.
+const OF_BOTH: &[(&str, &str)] = &[
+    ("ignore-gfp-wait", "N"),
+    ("verbose", "0"),
+    ("stacktrace-depth", "32"),
+];
+
+/// Of pages: single ones fail too, and those that have no address of the kernel's.
+const OF_PAGES: &[(&str, &str)] = &[("min-order", "0"), ("ignore-gfp-highmem", "N")];
+
+/// Failures of allocations, as the kernel has been told of them.
+#[derive(Debug)]
+pub struct Injection(());
+
+impl Injection {
+    /// All allocations count.
+    ///
+    /// # Errors
+    /// When the kernel injects no faults.
+    pub fn into_all() -> Result<Self> {
+        Self::into(None)
+    }
+
+    /// Only allocations of a module's code, and of what that calls, count.
+    ///
+    /// # Errors
+    /// When the kernel injects no faults, or has no such module.
+    pub fn into_module(name: &str) -> Result<Self> {
+        Self::into(Some(code_of(name)?))
+    }
+
+    fn into(code: Option<Range<u64>>) -> Result<Self> {
+        let code = code.unwrap_or(0..u64::MAX);
+        let ends = [
+            ("require-start", format!("{:#x}", code.start)),
+            ("require-end", format!("{:#x}", code.end)),
+        ];
+        for (kind, options) in [("failslab", &[] as &[_]), ("fail_page_alloc", OF_PAGES)] {
+            let dir = Path::new(DEBUGFS).join(kind);
+            ensure!(
+                dir.is_dir(),
+                "this kernel injects no faults: there is no {}",
+                dir.display()
+            );
+            let ends = ends.iter().map(|(name, value)| (*name, value.as_str()));
+            for (name, value) in OF_BOTH.iter().chain(options).copied().chain(ends) {
+                let file = dir.join(name);
+                fs::write(&file, value).with_context(|| file.display().to_string())?;
+            }
+        }
+        Ok(Self(()))
+    }
+
+    /// This thread.
+    ///
+    /// # Errors
+    /// When it has no such file.
+    pub fn of_this_thread(&self) -> Result<Victims> {
+        Victims::new([PathBuf::from("/proc/thread-self")])
+    }
+
+    /// The kernel's threads whose name begins so.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of_threads(&self, name: &str) -> Result<Victims> {
+        let mut threads = Vec::new();
+        for process in fs::read_dir("/proc")? {
+            let dir = process?.path();
+            // Others may end at any time.
+            let comm = fs::read_to_string(dir.join("comm")).unwrap_or_default();
+            if comm.starts_with(name) {
+                threads.push(dir);
+            }
+        }
+        ensure!(!threads.is_empty(), "no thread is called {name}");
+        Victims::new(threads)
+    }
+}
+
+/// Threads whose allocations are to fail. None does any more when this is dropped.
+#[derive(Debug)]
+pub struct Victims(Vec<File>);
+
+impl Victims {
+    fn new(threads: impl IntoIterator<Item = PathBuf>) -> Result<Self> {
+        let open = |dir: PathBuf| {
+            let file = dir.join("fail-nth");
+            let open = File::options().read(true).write(true).open(&file);
+            open.with_context(|| file.display().to_string())
+        };
+        Ok(Self(threads.into_iter().map(open).collect::<Result<_>>()?))
+    }
+
+    /// The `nth` allocation from now on fails, in each thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses to be told.
+    pub fn arm(&self, nth: u32) -> io::Result<()> {
+        let nth = nth.to_string();
+        self.0
+            .iter()
+            .try_for_each(|file| write_to(file, nth.as_bytes()))
+    }
+
+    /// Whether one has failed. None fails any more.
+    ///
+    /// # Errors
+    /// When the kernel refuses to tell.
+    pub fn disarm(&self) -> io::Result<bool> {
+        let mut hit = false;
+        for file in &self.0 {
+            let mut text = [0; 16];
+            match file.read_at(&mut text, 0) {
+                // It tells how many are left until one fails.
+                Ok(len) => {
+                    hit |= text
+                        .get(..len)
+                        .is_some_and(|text| text.trim_ascii() == b"0")
+                }
+                Err(error) => ended(error)?,
+            }
+            write_to(file, b"0")?;
+        }
+        Ok(hit)
+    }
+}
+
+impl Drop for Victims {
+    fn drop(&mut self) {
+        if let Err(error) = self.disarm() {
+            eprintln!("a thread is left whose allocations fail: {error}");
+        }
+    }
+}
+
+fn write_to(file: &File, text: &[u8]) -> io::Result<()> {
+    match file.write_at(text, 0) {
+        Ok(_) => Ok(()),
+        Err(error) => ended(error),
+    }
+}
+
+/// A thread of the kernel's that has ended needs no more memory.
+fn ended(error: io::Error) -> io::Result<()> {
+    match rustix::io::Errno::from_io_error(&error) {
+        Some(rustix::io::Errno::SRCH) => Ok(()),
+        _ => Err(error),
+    }
+}
+
+/// Where a module's functions are.
+fn code_of(module: &str) -> Result<Range<u64>> {
+    const PAGE: u64 = 4096;
+    let symbols = fs::read_to_string("/proc/kallsyms").context("/proc/kallsyms")?;
+    let owner = format!("[{module}]");
+    let functions = symbols.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let (address, kind, _name) = (words.next()?, words.next()?, words.next()?);
+        let is_ours = words.next() == Some(&owner) && kind.eq_ignore_ascii_case("t");
+        is_ours
+            .then(|| u64::from_str_radix(address, 16).ok())
+            .flatten()
+    });
+    let (mut start, mut end) = (u64::MAX, 0);
+    for address in functions.filter(|address| *address != 0) {
+        start = start.min(address);
+        end = end.max(address);
+    }
+    ensure!(start < end, "the kernel tells of no function of {module}");
+    // The last one ends somewhere in its page, or in the next.
+    Ok(start..end.next_multiple_of(PAGE) + PAGE)
+}
