@@ -47,6 +47,7 @@ macro_rules! errors {
 }
 
 errors! {
+    ENOENT = 2,
     EINTR = 4,
     EIO = 5,
     ENOMEM = 12,
