@@ -118,6 +118,7 @@ const VERSIONS: &[(&str, &str)] = &[
     ("", "1"),
     ("2,2,,x", "2"),
     ("12", "1"),
+    ("20,21", "1"),
 ];
 
 /// Whatever versions a backend offers, one of both is chosen; another backend's are looked at anew.
