@@ -56,24 +56,60 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
+/// The tests that were asked for by name: all if none was.
+struct Only {
+    parts: Vec<String>,
+    names: Vec<String>,
+}
+
+impl Only {
+    /// What was asked for with `only`, of tests with these names.
+    fn of(only: Option<&str>, names: Vec<String>) -> Result<Self> {
+        let parts: Vec<String> = only
+            .into_iter()
+            .flat_map(|only| only.split(','))
+            .map(str::to_owned)
+            .collect();
+        for part in &parts {
+            ensure!(
+                names.iter().any(|name| name.contains(part)),
+                "no test has \"{part}\" in its name; \"make list\" lists them"
+            );
+        }
+        Ok(Self { parts, names })
+    }
+
+    fn is_all(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Whether a test was asked for. One by its exact name is not to bring along those that have it in theirs.
+    fn wants(&self, name: &str) -> bool {
+        let is_meant = |part: &String| match self.names.contains(part) {
+            true => name == part,
+            false => name.contains(part),
+        };
+        self.is_all() || self.parts.iter().any(is_meant)
+    }
+}
+
 /// Which tests are wanted.
 struct Selection {
-    only: Option<String>,
+    only: Only,
     full: bool,
     front: Front,
 }
 
 impl Selection {
     fn wants(&self, name: &str) -> bool {
-        let is_in = |only: &str| only.split(',').any(|part| name.contains(part));
-        self.only.as_deref().is_none_or(is_in)
+        self.only.wants(name)
     }
 
     fn wants_scenario(&self, scenario: &Scenario, kind: Kind) -> bool {
         let Some(tier) = scenario.tier(kind) else {
             return false;
         };
-        let in_tier = self.full || self.only.is_some() || tier == Tier::Check;
+        let in_tier = self.full || !self.only.is_all() || tier == Tier::Check;
         kind.arch().has(self.front) && in_tier && self.wants(&full_name(scenario, kind))
     }
 }
@@ -118,39 +154,19 @@ const KERNEL_TESTS: &[KernelTest] = &[
 ///
 /// When what they need cannot be made.
 pub fn run(options: &cli::Check) -> Result<bool> {
-    // One test by its exact name is not to bring along those that have it in theirs.
-    let names = names();
-    let only = options.only.clone();
-    if let Some(only) = &only {
-        for part in only.split(',') {
-            ensure!(
-                names.iter().any(|name| name.contains(part)),
-                "no test has \"{part}\" in its name; \"make list\" lists them"
-            );
-        }
-    }
-    let exact = only.as_ref().is_some_and(|only| names.contains(only));
     let selection = Selection {
-        only,
+        only: Only::of(options.only.as_deref(), names())?,
         full: options.full,
         front: options.common.front,
     };
-    let wants = |name: &str| {
-        if exact {
-            selection.only.as_deref() == Some(name)
-        } else {
-            selection.wants(name)
-        }
-    };
+    let wants = |name: &str| selection.wants(name);
     let mut report = Report::default();
 
     for (name, test) in HOST_TESTS.iter().filter(|(name, _)| wants(name)) {
         report.test(name, test);
     }
 
-    let wanted = |scenario: &Scenario, kind| {
-        selection.wants_scenario(scenario, kind) && wants(&full_name(scenario, kind))
-    };
+    let wanted = |scenario: &Scenario, kind| selection.wants_scenario(scenario, kind);
     let out = repo("out/check");
     let any_scenario = SCENARIOS
         .iter()
@@ -236,18 +252,7 @@ pub fn watched_names() -> Vec<String> {
 ///
 /// When what they need cannot be made.
 pub fn run_watched(options: &cli::CheckDebug) -> Result<bool> {
-    let names = watched_names();
-    let wants = |name: &str| match &options.only {
-        None => true,
-        // One test by its exact name is not to bring along those that have it in theirs.
-        Some(only) if names.iter().any(|other| other == only) => name == only,
-        Some(only) => only.split(',').any(|part| name.contains(part)),
-    };
-    let only = options.only.as_deref().unwrap_or_default();
-    ensure!(
-        names.iter().any(|name| wants(name)),
-        "no test of check-debug has \"{only}\" in its name; \"make list\" lists them"
-    );
+    let only = Only::of(options.only.as_deref(), watched_names())?;
     let out = repo("out/check-debug");
     if out.exists() {
         std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
@@ -256,7 +261,7 @@ pub fn run_watched(options: &cli::CheckDebug) -> Result<bool> {
     for watch in Watch::ALL {
         let parts: Vec<(Kind, &Scenario)> = watched_tests()
             .filter(|(other, kind, scenario)| {
-                *other == watch && wants(&watched_name(watch, *kind, scenario))
+                *other == watch && only.wants(&watched_name(watch, *kind, scenario))
             })
             .map(|(_, kind, scenario)| (kind, scenario))
             .collect();
@@ -676,4 +681,26 @@ fn keep_logs(
 
 fn with_place(error: Error, out: &Path) -> Error {
     anyhow!("{error:#}\nlogs: {}", outside(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_name_is_one_test_and_a_part_is_all_that_have_it() -> Result<()> {
+        let names = ["card-pv", "card-pvh", "dpms-pv", "dpms-pvh"];
+        let wanted = |only| -> Result<Vec<&str>> {
+            let only = Only::of(only, names.map(str::to_owned).to_vec())?;
+            Ok(names.into_iter().filter(|name| only.wants(name)).collect())
+        };
+        assert_eq!(wanted(None)?, names);
+        assert_eq!(wanted(Some("card-pv"))?, ["card-pv"]);
+        assert_eq!(
+            wanted(Some("card-pv,dpms"))?,
+            ["card-pv", "dpms-pv", "dpms-pvh"]
+        );
+        assert!(wanted(Some("card,flips")).is_err());
+        Ok(())
+    }
 }
