@@ -449,3 +449,16 @@ pub fn wait_flips(bench: &mut Bench<'_>, job: Job, count: u64) -> Result<()> {
         Ok(flips(bench, job)? >= count)
     })
 }
+
+/// The client of [`flip_and_survive`] is ended, and has had no error.
+pub fn end_untroubled(bench: &mut Bench<'_>, job: Job) -> Result<()> {
+    let said = bench.end(job)?;
+    let errors = lines_of(&said, "flipped")
+        .last()
+        .and_then(|line| line["errors"].as_u64());
+    ensure!(
+        errors == Some(0),
+        "the client that flips had {errors:?} errors"
+    );
+    Ok(())
+}

@@ -2,20 +2,19 @@
 //! Guests that are saved and restored, or move: what a program has shown, and what it does, goes on.
 
 use super::clients::Desktop;
+use super::faults::end_untroubled;
 use super::faults::flip_and_survive;
 use super::faults::flips;
 use super::faults::shows_a_card;
 use super::faults::wait_flips;
 use super::survival;
 use crate::bench::Bench;
-use crate::bench::lines_of;
 use crate::guest::Guest;
 use crate::guest::Kind;
 use crate::link::Domain;
 use crate::link::Job;
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 use std::time::Duration;
 
 /// Where a guest is saved to, in Dom0's memory.
@@ -86,14 +85,7 @@ fn goes_on(bench: &mut Bench<'_>, command: &str) -> Result<()> {
     let job = job.of(guest.domain());
     let before = flips(&mut bench, job)?;
     wait_flips(&mut bench, job, before + 60).context("afterwards")?;
-    let said = bench.end(job)?;
-    let errors = lines_of(&said, "flipped")
-        .last()
-        .and_then(|line| line["errors"].as_u64());
-    ensure!(
-        errors == Some(0),
-        "the client that flips had {errors:?} errors"
-    );
+    end_untroubled(&mut bench, job)?;
 
     let connector = bench.connector(0)?;
     let job: Job = bench.show("card --hold --variant 1")?;

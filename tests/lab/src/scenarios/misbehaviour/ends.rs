@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Backends that end in the middle of a request, and states that make no sense: cases C1, C2 and C9.
 
+use super::super::faults::end_untroubled;
 use super::super::faults::flip_and_survive;
 use super::super::faults::flips;
 use super::super::faults::start_backend;
@@ -10,12 +11,10 @@ use super::then_behaves;
 use super::with_script;
 use crate::bench::Bench;
 use crate::bench::LONG;
-use crate::bench::lines_of;
 use crate::bench::wait_until;
 use crate::link::Job;
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 
 /// A request in the middle of which the backend ends: the n-th of its kind, one that a client has asked for or the driver by itself.
 const MOMENTS: &[(&str, u32)] = &[
@@ -96,15 +95,7 @@ fn ends_at(bench: &mut Bench<'_>, moment: &(&str, u32), how: &str) -> Result<()>
 fn goes_on_untroubled(bench: &mut Bench<'_>, job: Job) -> Result<()> {
     let before = flips(bench, job)?;
     wait_flips(bench, job, before + 30).context("afterwards")?;
-    let said = bench.end(job)?;
-    let errors = lines_of(&said, "flipped")
-        .last()
-        .and_then(|line| line["errors"].as_u64());
-    ensure!(
-        errors == Some(0),
-        "the client that flips had {errors:?} errors"
-    );
-    Ok(())
+    end_untroubled(bench, job)
 }
 
 /// States in an order that makes no sense, a hundred in a second: whoever follows each of them has no time for anything else.
