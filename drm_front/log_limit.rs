@@ -13,10 +13,10 @@ use kernel::{
     }, //
 };
 
-/// Lines in one window.
+/// Lines in one window: what the kernel allows by itself (`DEFAULT_RATELIMIT_BURST`).
 const BURST: u32 = 10;
-/// A window.
-const WINDOW: Delta = Delta::from_secs(30);
+/// A window, likewise.
+const WINDOW: Delta = Delta::from_secs(5);
 
 struct Window {
     began: Instant<Monotonic>,

@@ -8,6 +8,7 @@
 use anyhow::{Context, Result, bail};
 use std::fmt;
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::timeout;
 use xenstore::sys::XSD_UNWATCH;
@@ -178,8 +179,13 @@ async fn reply<T>(
     path: &str,
     request: impl Future<Output = xenstore::error::Result<T>>,
 ) -> Result<T> {
-    timeout(REPLY_TIMEOUT, request)
-        .await
+    let mut request = pin!(request);
+    // Twice: the process may have been stopped, and finds the time over when it goes on, while the reply is still on its way.
+    let mut replied = timeout(REPLY_TIMEOUT, &mut request).await;
+    if replied.is_err() {
+        replied = timeout(REPLY_TIMEOUT, request).await;
+    }
+    replied
         .with_context(|| format!("XenStore does not answer about {path}"))?
         .with_context(|| format!("XenStore refuses {path}"))
 }
