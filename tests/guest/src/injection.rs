@@ -23,6 +23,9 @@ const OF_BOTH: &[(&str, &str)] = &[
 /// Of pages: single ones fail too, and those that have no address of the kernel's.
 const OF_PAGES: &[(&str, &str)] = &[("min-order", "0"), ("ignore-gfp-highmem", "N")];
 
+/// Where kmemleak allocates what it notes of each allocation: it does without, and nothing is learnt of the others.
+const BOOKS: &str = "__alloc_object";
+
 /// Failures of allocations, as the kernel has been told of them.
 #[derive(Debug)]
 pub struct Injection(());
@@ -46,9 +49,12 @@ impl Injection {
 
     fn into(code: Option<Range<u64>>) -> Result<Self> {
         let code = code.unwrap_or(0..u64::MAX);
+        let books = function(BOOKS)?.unwrap_or_default();
         let ends = [
             ("require-start", format!("{:#x}", code.start)),
             ("require-end", format!("{:#x}", code.end)),
+            ("reject-start", format!("{:#x}", books.start)),
+            ("reject-end", format!("{:#x}", books.end)),
         ];
         for (kind, options) in [("failslab", &[] as &[_]), ("fail_page_alloc", OF_PAGES)] {
             let dir = Path::new(DEBUGFS).join(kind);
@@ -164,10 +170,30 @@ fn ended(error: io::Error) -> io::Result<()> {
     }
 }
 
+/// What the kernel lists of its functions.
+const SYMBOLS: &str = "/proc/kallsyms";
+
+/// Where a function of the kernel's own is, if it has it.
+fn function(name: &str) -> Result<Option<Range<u64>>> {
+    let symbols = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
+    // Modules come last.
+    let addresses = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
+    let Some(start) = symbols
+        .lines()
+        .filter(|line| line.split_whitespace().nth(2) == Some(name))
+        .find_map(addresses)
+    else {
+        return Ok(None);
+    };
+    let next = symbols.lines().filter_map(addresses);
+    let end = next.filter(|address| *address > start).min();
+    Ok(end.map(|end| start..end))
+}
+
 /// Where a module's functions are.
 fn code_of(module: &str) -> Result<Range<u64>> {
     const PAGE: u64 = 4096;
-    let symbols = fs::read_to_string("/proc/kallsyms").context("/proc/kallsyms")?;
+    let symbols = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
     let owner = format!("[{module}]");
     let functions = symbols.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
