@@ -439,7 +439,7 @@ pub const SCENARIOS: &[Scenario] = &[
     last("be-alloc-limit", BE_ALLOC, be_alloc::limit).pvh_first(),
     check("grants-used-up", FEW_GRANTS, limits::grants),
     check("be-alloc-no-room", FEW_MAPPINGS, limits::mappings).pvh_first(),
-    check("rounds", STAMP, errors::rounds),
+    check("rounds", STAMP, errors::rounds).pvh_first(),
     full("rounds-10000", STAMP, errors::many_rounds),
     check("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds).pvh_first(),
     full("be-alloc-rounds-10000", BE_ALLOC_STAMP, errors::many_rounds),
