@@ -10,14 +10,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use drm::buffer::Handle;
 use drm::control::Device as _;
 use serde_json::json;
 
-use crate::buffer::{Dumb, FbId, Frame, Geometry};
+use crate::buffer::{Dumb, FbId, Frame, Geometry, Imported};
 use crate::cli::{Call, Target, Whose};
 use crate::device::Device;
 use crate::format::Format;
+use crate::import::udmabuf;
 use crate::injection::{Injection, Victims};
 use crate::raw;
 use crate::report::{Report, outcome};
@@ -53,19 +53,11 @@ pub fn run(session: &mut Session<'_>, target: &Target, call: Call) -> Result<()>
     let victims = injection.of_this_thread()?;
     let report = &mut session.report;
     match call {
-        Call::Create => steps(report, &victims, "CREATE_DUMB", || {
-            Dumb::new(
-                device,
-                SMALL.width,
-                SMALL.height,
-                SMALL.format.bits_per_pixel(),
-            )
-        }),
+        Call::Create => steps(report, &victims, "CREATE_DUMB", || Dumb::of(device, SMALL)),
         Call::Import => {
-            let dma_buf = crate::import::udmabuf(u64::from(SMALL.width * SMALL.height * 4))?;
+            let dma_buf = udmabuf(u64::from(SMALL.width * SMALL.height * 4))?;
             steps(report, &victims, "PRIME_FD_TO_HANDLE", || {
-                let handle = device.prime_fd_to_buffer(dma_buf.as_fd())?;
-                Ok(Imported { device, handle })
+                Imported::new(device, dma_buf.as_fd())
             })
         }
         Call::Attach => {
@@ -78,34 +70,22 @@ pub fn run(session: &mut Session<'_>, target: &Target, call: Call) -> Result<()>
             steps(report, &victims, "ADDFB2", || {
                 FbId::add(device, geometry, dumb.handle, dumb.pitch)
             })?;
-            let dma_buf = crate::import::udmabuf(dumb.size)?;
-            let handle = device.prime_fd_to_buffer(dma_buf.as_fd())?;
-            let imported = Imported { device, handle };
+            let dma_buf = udmabuf(dumb.size)?;
+            let imported = Imported::new(device, dma_buf.as_fd())?;
             steps(report, &victims, "ADDFB2 of imported memory", || {
                 FbId::add(device, geometry, imported.handle.into(), dumb.pitch)
             })
         }
         Call::Export => {
-            let dumb = Dumb::new(
-                device,
-                SMALL.width,
-                SMALL.height,
-                SMALL.format.bits_per_pixel(),
-            )?;
+            let dumb = Dumb::of(device, SMALL)?;
             let handle = drm::control::from_u32(dumb.handle).context("0 is no handle")?;
             steps(report, &victims, "PRIME_HANDLE_TO_FD", || {
                 device.buffer_to_prime_fd(handle, drm::CLOEXEC | drm::RDWR)
             })
         }
         Call::Map => {
-            let dumb = Dumb::new(
-                device,
-                SMALL.width,
-                SMALL.height,
-                SMALL.format.bits_per_pixel(),
-            )?;
-            let len = usize::try_from(dumb.size)?;
-            steps(report, &victims, "MAP_DUMB and mmap", || dumb.map(len))
+            let dumb = Dumb::of(device, SMALL)?;
+            steps(report, &victims, "MAP_DUMB and mmap", || dumb.map_all())
         }
         Call::Commit => {
             let screen = session.screen(target)?;
@@ -128,21 +108,6 @@ pub fn run(session: &mut Session<'_>, target: &Target, call: Call) -> Result<()>
                 })
             })
         }
-    }
-}
-
-/// A handle that closes itself.
-struct Imported<'d> {
-    device: &'d Device,
-    handle: drm::buffer::Handle,
-}
-
-impl Drop for Imported<'_> {
-    fn drop(&mut self) {
-        let handle: Handle = self.handle;
-        let result = self.device.close_buffer(handle);
-        self.device
-            .report_removal("imported buffer", handle.into(), result);
     }
 }
 

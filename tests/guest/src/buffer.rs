@@ -3,9 +3,10 @@
 //! Dumb buffers and framebuffers that remove themselves.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result, ensure};
+use drm::buffer::Handle;
 use drm::control::{Device as _, framebuffer};
 use drm_ffi::mode::dumbbuffer;
 
@@ -46,6 +47,15 @@ impl<'d> Dumb<'d> {
         })
     }
 
+    /// Creates a buffer for pictures of this geometry.
+    ///
+    /// # Errors
+    /// As [`Dumb::new`].
+    pub fn of(device: &'d Device, geometry: Geometry) -> io::Result<Self> {
+        let bits = geometry.format.bits_per_pixel();
+        Self::new(device, geometry.width, geometry.height, bits)
+    }
+
     /// Maps the buffer's first `len` bytes.
     ///
     /// # Errors
@@ -81,6 +91,33 @@ impl Drop for Dumb<'_> {
         let result = dumbbuffer::destroy(self.device.as_fd(), self.handle).map(drop);
         self.device
             .report_removal("dumb buffer", self.handle, result);
+    }
+}
+
+/// Another driver's memory, imported. Its handle is closed when this is dropped.
+#[derive(Debug)]
+pub struct Imported<'d> {
+    device: &'d Device,
+    /// GEM handle.
+    pub handle: Handle,
+}
+
+impl<'d> Imported<'d> {
+    /// Imports a dma-buf.
+    ///
+    /// # Errors
+    /// The errno of `PRIME_FD_TO_HANDLE`.
+    pub fn new(device: &'d Device, dma_buf: BorrowedFd<'_>) -> io::Result<Self> {
+        let handle = device.prime_fd_to_buffer(dma_buf)?;
+        Ok(Self { device, handle })
+    }
+}
+
+impl Drop for Imported<'_> {
+    fn drop(&mut self) {
+        let result = self.device.close_buffer(self.handle);
+        self.device
+            .report_removal("imported buffer", self.handle.into(), result);
     }
 }
 
@@ -120,10 +157,9 @@ impl<'d> Frame<'d> {
             format.takes_width(width),
             "{format} has no lines of {width} pixels"
         );
-        let dumb =
-            Dumb::new(device, width, height, format.bits_per_pixel()).with_context(|| {
-                format!("cannot create a {width}x{height} dumb buffer for {format}")
-            })?;
+        let dumb = Dumb::of(device, geometry).with_context(|| {
+            format!("cannot create a {width}x{height} dumb buffer for {format}")
+        })?;
         let map = dumb.map_all().context("cannot map a dumb buffer")?;
         let id = FbId::add(device, geometry, dumb.handle, dumb.pitch)
             .with_context(|| format!("cannot make a {width}x{height} framebuffer in {format}"))?;

@@ -3,6 +3,7 @@
 //! `import`: memory that is no device's, shown on the display.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
@@ -65,7 +66,7 @@ pub fn run(session: &mut Session<'_>, target: &Target, source: Source, variant: 
 
 fn allocate(source: Source, size: u64) -> Result<OwnedFd> {
     match source {
-        Source::Udmabuf => udmabuf(size),
+        Source::Udmabuf => udmabuf(size).context("/dev/udmabuf"),
         Source::DmaHeap => {
             let heap = File::open("/dev/dma_heap/system").context("the system's dma-heap")?;
             raw::dma_heap_alloc(heap.as_fd(), size).context("DMA_HEAP_IOCTL_ALLOC")
@@ -77,10 +78,9 @@ fn allocate(source: Source, size: u64) -> Result<OwnedFd> {
 ///
 /// # Errors
 /// When the kernel has no udmabuf.
-pub fn udmabuf(size: u64) -> Result<OwnedFd> {
-    let size = usize::try_from(size)?;
-    let memory = xen_zcopy::Memory::new(size).context("/dev/udmabuf")?;
-    Ok(memory.dmabuf)
+pub fn udmabuf(size: u64) -> io::Result<OwnedFd> {
+    let size = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Ok(xen_zcopy::Memory::new(size)?.dmabuf)
 }
 
 /// Framebuffers that the memory has no room for, or whose lines displif cannot tell of.

@@ -170,43 +170,55 @@ fn ended(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// What the kernel lists of its functions.
+/// What the kernel lists of its functions and data.
 const SYMBOLS: &str = "/proc/kallsyms";
+
+/// A line of it.
+struct Symbol<'a> {
+    address: u64,
+    kind: &'a str,
+    name: &'a str,
+    /// In brackets; none: the kernel itself.
+    module: Option<&'a str>,
+}
+
+fn symbols(text: &str) -> impl Iterator<Item = Symbol<'_>> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some(Symbol {
+            address: u64::from_str_radix(words.next()?, 16).ok()?,
+            kind: words.next()?,
+            name: words.next()?,
+            module: words.next(),
+        })
+    })
+}
 
 /// Where a function of the kernel's own is, if it has it.
 fn function(name: &str) -> Result<Option<Range<u64>>> {
-    let symbols = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
+    let text = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
     // Modules come last.
-    let addresses = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
-    let Some(start) = symbols
-        .lines()
-        .filter(|line| line.split_whitespace().nth(2) == Some(name))
-        .find_map(addresses)
+    let Some(Symbol { address: start, .. }) = symbols(&text).find(|symbol| symbol.name == name)
     else {
         return Ok(None);
     };
-    let next = symbols.lines().filter_map(addresses);
-    let end = next.filter(|address| *address > start).min();
+    let later = symbols(&text).map(|symbol| symbol.address);
+    let end = later.filter(|address| *address > start).min();
     Ok(end.map(|end| start..end))
 }
 
 /// Where a module's functions are.
 fn code_of(module: &str) -> Result<Range<u64>> {
     const PAGE: u64 = 4096;
-    let symbols = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
+    let text = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
     let owner = format!("[{module}]");
-    let functions = symbols.lines().filter_map(|line| {
-        let mut words = line.split_whitespace();
-        let (address, kind, _name) = (words.next()?, words.next()?, words.next()?);
-        let is_ours = words.next() == Some(&owner) && kind.eq_ignore_ascii_case("t");
-        is_ours
-            .then(|| u64::from_str_radix(address, 16).ok())
-            .flatten()
-    });
     let (mut start, mut end) = (u64::MAX, 0);
-    for address in functions.filter(|address| *address != 0) {
-        start = start.min(address);
-        end = end.max(address);
+    for symbol in symbols(&text) {
+        let is_ours = symbol.module == Some(&owner) && symbol.kind.eq_ignore_ascii_case("t");
+        if is_ours && symbol.address != 0 {
+            start = start.min(symbol.address);
+            end = end.max(symbol.address);
+        }
     }
     ensure!(start < end, "the kernel tells of no function of {module}");
     // The last one ends somewhere in its page, or in the next.

@@ -152,12 +152,7 @@ fn import(session: &mut Session<'_>, target: &Target, vgem: &Device, variant: u3
     let screen = session.screen(target)?;
     let mode = screen.output().mode(&target.mode)?;
     let geometry = crate::session::geometry(&mode, target.format);
-    let dumb = Dumb::new(
-        vgem,
-        geometry.width,
-        geometry.height,
-        geometry.format.bits_per_pixel(),
-    );
+    let dumb = Dumb::of(vgem, geometry);
     let dumb = dumb.context("vgem cannot create the buffer")?;
     let mut map = dumb.map_all().context("cannot map vgem's buffer")?;
     draw_card(&mut map, dumb.pitch, geometry, variant)?;

@@ -88,12 +88,7 @@ pub fn run(session: &mut Session<'_>, target: &Target, rounds: u32, seed: u64) -
 
 impl<'d> Round<'d> {
     fn new(session: &Session<'d>, geometry: Geometry) -> Result<Self> {
-        let Geometry {
-            width,
-            height,
-            format,
-        } = geometry;
-        let dumb = Dumb::new(session.device, width, height, format.bits_per_pixel())?;
+        let dumb = Dumb::of(session.device, geometry)?;
         let mut map = dumb.map_all()?;
         for at in (0..map.len()).step_by(PAGE) {
             map.write(at, &[0x5a])?;

@@ -14,10 +14,11 @@ use anyhow::{Result, anyhow};
 use drm::control::{Device as _, Mode, framebuffer};
 use serde_json::json;
 
-use crate::buffer::{Dumb, FbId, Geometry};
+use crate::buffer::{Dumb, FbId, Geometry, Imported};
 use crate::cli::Target;
 use crate::device::Device;
 use crate::events::Arrival;
+use crate::import::udmabuf;
 use crate::raw::{self, Mapping};
 use crate::report::outcome;
 use crate::screen::{Pace, Screen};
@@ -70,20 +71,6 @@ enum Memory<'d> {
         _map: Mapping,
     },
     Imported(Imported<'d>),
-}
-
-/// The handle of memory that is another driver's.
-struct Imported<'d> {
-    device: &'d Device,
-    handle: drm::buffer::Handle,
-}
-
-impl Drop for Imported<'_> {
-    fn drop(&mut self) {
-        let result = self.device.close_buffer(self.handle);
-        self.device
-            .report_removal("import", self.handle.into(), result);
-    }
 }
 
 /// Runs the threads; each flip that was accepted has its event, and nothing is refused but a flip that comes while another is under way.
@@ -250,12 +237,7 @@ fn create<'d>(
             ..geometry
         },
     };
-    let Geometry {
-        width,
-        height,
-        format,
-    } = geometry;
-    let dumb = Dumb::new(device, width, height, format.bits_per_pixel())?;
+    let dumb = Dumb::of(device, geometry)?;
     let mut map = dumb.map_all()?;
     map.write(0, &[1])?;
     map.write(map.len() - 1, &[2])?;
@@ -274,13 +256,11 @@ fn import(device: &Device, geometry: Geometry, of_heap: bool) -> io::Result<Item
     let dma_buf: OwnedFd = if of_heap {
         raw::dma_heap_alloc(File::open("/dev/dma_heap/system")?.as_fd(), size)?
     } else {
-        let size = usize::try_from(size).map_err(|_| io::ErrorKind::InvalidInput)?;
-        xen_zcopy::Memory::new(size)?.dmabuf
+        udmabuf(size)?
     };
-    let handle = device.prime_fd_to_buffer(dma_buf.as_fd())?;
     Ok(Item {
         fb: None,
-        memory: Memory::Imported(Imported { device, handle }),
+        memory: Memory::Imported(Imported::new(device, dma_buf.as_fd())?),
         pitch,
         geometry,
     })

@@ -331,6 +331,16 @@ impl Bench<'_> {
         Ok(())
     }
 
+    /// All that the backend has printed.
+    ///
+    /// # Errors
+    ///
+    /// When none runs, or it cannot be read.
+    pub fn said_by_backend(&mut self) -> Result<String> {
+        let backend = self.backend.as_ref().context("no backend runs")?;
+        backend.said(self.machine)
+    }
+
     /// All that the backend's capture has recorded of a guest's connector.
     ///
     /// # Errors

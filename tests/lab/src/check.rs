@@ -101,16 +101,12 @@ struct Selection {
 }
 
 impl Selection {
-    fn wants(&self, name: &str) -> bool {
-        self.only.wants(name)
-    }
-
-    fn wants_scenario(&self, scenario: &Scenario, kind: Kind) -> bool {
+    fn wants(&self, scenario: &Scenario, kind: Kind) -> bool {
         let Some(tier) = scenario.tier(kind) else {
             return false;
         };
         let in_tier = self.full || !self.only.is_all() || tier == Tier::Check;
-        kind.arch().has(self.front) && in_tier && self.wants(&full_name(scenario, kind))
+        kind.arch().has(self.front) && in_tier && self.only.wants(&full_name(scenario, kind))
     }
 }
 
@@ -159,32 +155,34 @@ pub fn run(options: &cli::Check) -> Result<bool> {
         full: options.full,
         front: options.common.front,
     };
-    let wants = |name: &str| selection.wants(name);
+    let only = &selection.only;
     let mut report = Report::default();
 
-    for (name, test) in HOST_TESTS.iter().filter(|(name, _)| wants(name)) {
+    for (name, test) in HOST_TESTS.iter().filter(|(name, _)| only.wants(name)) {
         report.test(name, test);
     }
 
-    let wanted = |scenario: &Scenario, kind| selection.wants_scenario(scenario, kind);
     let out = repo("out/check");
     let any_scenario = SCENARIOS
         .iter()
-        .any(|scenario| KINDS.iter().any(|kind| wanted(scenario, *kind)));
+        .any(|scenario| KINDS.iter().any(|kind| selection.wants(scenario, *kind)));
     if any_scenario && out.exists() {
         std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
     }
     for arch in Arch::ALL {
         // The kernel tests are the same everywhere, and one of them boots a PC.
         let kernel_tests: Vec<&KernelTest> = match arch {
-            Arch::Amd64 => KERNEL_TESTS.iter().filter(|test| wants(test.0)).collect(),
+            Arch::Amd64 => KERNEL_TESTS
+                .iter()
+                .filter(|test| only.wants(test.0))
+                .collect(),
             Arch::Arm64 => Vec::new(),
         };
         let parts: Vec<(Kind, &Scenario)> = KINDS
             .into_iter()
             .filter(|kind| kind.arch() == arch)
             .flat_map(|kind| SCENARIOS.iter().map(move |scenario| (kind, scenario)))
-            .filter(|(kind, scenario)| wanted(scenario, *kind))
+            .filter(|(kind, scenario)| selection.wants(scenario, *kind))
             .collect();
         if kernel_tests.is_empty() && parts.is_empty() {
             continue;
@@ -257,6 +255,7 @@ pub fn run_watched(options: &cli::CheckDebug) -> Result<bool> {
     if out.exists() {
         std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
     }
+    let mut ingredients = ingredients(Kernel::prepare(&options.kver)?, Front::Rust)?;
     let mut report = Report::default();
     for watch in Watch::ALL {
         let parts: Vec<(Kind, &Scenario)> = watched_tests()
@@ -268,13 +267,9 @@ pub fn run_watched(options: &cli::CheckDebug) -> Result<bool> {
         if parts.is_empty() {
             continue;
         }
-        let stock = ingredients(Kernel::prepare(&options.kver)?, Front::Rust)?;
-        let kernel = WatchedKernel::prepare(watch, &stock.kernel)?;
-        let ingredients = Ingredients {
-            modules: kernel.build_modules()?,
-            watched: Some(kernel),
-            ..stock
-        };
+        let kernel = WatchedKernel::prepare(watch, &ingredients.kernel)?;
+        ingredients.modules = kernel.build_modules()?;
+        ingredients.watched = Some(kernel);
         scenarios(&ingredients, &parts, &out, &mut report)?;
     }
     Ok(report.finish())

@@ -59,15 +59,7 @@ impl Initramfs<'_> {
             )?;
         }
         let order = kernel.copy_modules(self.modules, &tree.join("modules"))?;
-        let order: String = order
-            .iter()
-            .flat_map(|file| {
-                [
-                    file, "
-",
-                ]
-            })
-            .collect();
+        let order: String = order.iter().flat_map(|file| [file, "\n"]).collect();
         std::fs::write(tree.join("order"), order)?;
         pack(&tree, image)?;
         std::fs::remove_dir_all(tree)?;

@@ -76,8 +76,7 @@ fn come_back(bench: &mut Bench<'_>, job: Job, place: Place) -> Result<()> {
     let with = flips(bench, job)?;
     wait_flips(bench, job, with + 60).context("with the backend back")?;
     // Told what the guest has and shows, it has nothing to refuse.
-    let backend = bench.backend.as_ref().context("no backend runs")?;
-    let said = backend.said(bench.machine)?;
+    let said = bench.said_by_backend()?;
     let refused = said.lines().find(|line| line.contains("refused"));
     ensure!(
         refused.is_none(),
@@ -95,10 +94,7 @@ pub fn start_backend(bench: &mut Bench<'_>, place: Place) -> Result<()> {
 /// The same with more options for it.
 pub fn start_backend_with(bench: &mut Bench<'_>, place: Place, options: &str) -> Result<()> {
     *bench.backend = Some(Backend::start_with(bench.machine, place, options)?);
-    wait_until("a new connection", LONG, || {
-        let backend = bench.backend.as_ref().context("no backend runs")?;
-        Ok(backend.said(bench.machine)?.contains("connected, "))
-    })
+    wait_until("a new connection", LONG, || Ok(connections(bench)? > 0))
 }
 
 /// Prints the framebuffer on the plane, and then those of the test program in the order in which it made them; DRM lists the newest first.
@@ -151,9 +147,8 @@ fn hold_up(bench: &mut Bench<'_>, job: Job) -> Result<()> {
 }
 
 /// How often the backend says that it has been connected to.
-fn connections(bench: &mut Bench<'_>) -> Result<usize> {
-    let backend = bench.backend.as_ref().context("no backend runs")?;
-    Ok(backend.said(bench.machine)?.matches("connected, ").count())
+pub fn connections(bench: &mut Bench<'_>) -> Result<usize> {
+    Ok(bench.said_by_backend()?.matches("connected, ").count())
 }
 
 /// Flips that a client makes at a time when nobody keeps it waiting for seconds.
@@ -164,21 +159,11 @@ const FREE_FLIPS: u64 = 60;
 pub fn backend_stuck(bench: &mut Bench<'_>) -> Result<()> {
     let job = flip_and_survive(bench)?;
     wait_flips(bench, job, 30)?;
-    const LEFT: &str = "dmesg | grep -c 'the backend answers nothing' || true";
-    let before = bench.sh(LEFT)?;
     let connected = connections(bench)?;
-    let backend = bench.backend.as_ref().context("no backend runs")?;
-    backend.halt(bench.machine)?;
-    let left = wait_until("the end of the session", LONG, || {
-        Ok(bench.sh(LEFT)? != before)
-    })
-    .and_then(|()| {
+    stuck_until_left(bench, |bench| {
         let free = flips(bench, job)? + FREE_FLIPS;
         wait_flips(bench, job, free).context("without the backend")
-    });
-    let backend = bench.backend.as_ref().context("no backend runs")?;
-    backend.go_on(bench.machine)?;
-    left?;
+    })?;
     wait_until("a new connection", LONG, || {
         Ok(connections(bench)? > connected)
     })?;
@@ -186,6 +171,24 @@ pub fn backend_stuck(bench: &mut Bench<'_>) -> Result<()> {
     wait_flips(bench, job, with + FREE_FLIPS).context("with the backend back")?;
     bench.end(job)?;
     shows_a_card(bench)
+}
+
+/// The backend does nothing until the driver has left it, and `without` it has been done; then it goes on.
+pub fn stuck_until_left(
+    bench: &mut Bench<'_>,
+    without: impl FnOnce(&mut Bench<'_>) -> Result<()>,
+) -> Result<()> {
+    const LEFT: &str = "dmesg | grep -c 'the backend answers nothing' || true";
+    let before = bench.sh(LEFT)?;
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    backend.halt(bench.machine)?;
+    let outcome = wait_until("the end of the session", LONG, || {
+        Ok(bench.sh(LEFT)? != before)
+    })
+    .and_then(|()| without(bench));
+    let backend = bench.backend.as_ref().context("no backend runs")?;
+    backend.go_on(bench.machine)?;
+    outcome
 }
 
 /// Buffers of a client whose end the backend is not there to see.

@@ -64,8 +64,7 @@ pub fn destroyed(bench: &mut Bench<'_>) -> Result<()> {
     destroy(bench, bench.guest)?;
     let disconnected = format!("guest {} device 0: disconnected", bench.guest.id);
     wait_until("the end of the backend's session", SHORT, || {
-        let backend = bench.backend.as_ref().context("no backend runs")?;
-        Ok(backend.said(bench.machine)?.contains(&disconnected))
+        Ok(bench.said_by_backend()?.contains(&disconnected))
     })
 }
 

@@ -5,6 +5,7 @@ use super::clients;
 use super::clients::Desktop;
 use super::faults::shows_a_card;
 use super::faults::start_backend_with;
+use super::faults::stuck_until_left;
 use crate::bench::Bench;
 use crate::bench::LONG;
 use crate::bench::wait_until;
@@ -43,26 +44,12 @@ pub fn weston(bench: &mut Bench<'_>) -> Result<()> {
         start_backend_with(bench, place, options)?;
         goes_on(bench).context(what)?;
     }
-    stuck(bench).context("stuck")?;
+    stuck_until_left(bench, |_| Ok(())).context("stuck")?;
     goes_on(bench).context("stuck, and then not any more")?;
     desktop.expect(bench)?;
     let said = desktop.end(bench)?;
     untroubled(&said)?;
     shows_a_card(bench)
-}
-
-/// The backend does nothing until it has been given up, and is connected to anew when it goes on.
-fn stuck(bench: &mut Bench<'_>) -> Result<()> {
-    const SAID: &str = "dmesg | grep -c 'the backend answers nothing' || true";
-    let before = bench.sh(SAID)?;
-    let backend = bench.backend.as_ref().context("no backend runs")?;
-    backend.halt(bench.machine)?;
-    let given_up = wait_until("the end of the session", LONG, || {
-        Ok(bench.sh(SAID)? != before)
-    });
-    let backend = bench.backend.as_ref().context("no backend runs")?;
-    backend.go_on(bench.machine)?;
-    given_up
 }
 
 /// weston is run once before what is kept is counted: the guest's kernel keeps some of what it has learnt of its files.

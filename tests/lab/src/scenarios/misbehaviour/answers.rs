@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Answers that are not what they should be: cases A and E2.
 
+use super::super::faults::connections;
 use super::NONE;
 use super::buffers_fail;
 use super::buffers_go_on;
@@ -135,9 +136,7 @@ pub fn no_answers(bench: &mut Bench<'_>) -> Result<()> {
         let said = with_script(bench, script, &[delivered(0)], |bench| {
             flip(bench)?;
             wait_until("another connection", LATE, || {
-                let backend = bench.backend.as_ref().context("no backend runs")?;
-                let connections = backend.said(bench.machine)?.matches("connected, ").count();
-                Ok(is_reference || connections >= 2)
+                Ok(is_reference || connections(bench)? >= 2)
             })
         })?;
         // That is what it says of more requests than there are slots.

@@ -15,6 +15,7 @@ use crate::bench::wait_until;
 use crate::link::Job;
 use anyhow::Context;
 use anyhow::Result;
+use std::slice;
 
 /// A request in the middle of which the backend ends: the n-th of its kind, one that a client has asked for or the driver by itself.
 const MOMENTS: &[(&str, u32)] = &[
@@ -75,8 +76,7 @@ fn ends_at(bench: &mut Bench<'_>, moment: &(&str, u32), how: &str) -> Result<()>
             }
         };
         wait_until("the end of the backend's session", LONG, || {
-            let backend = bench.backend.as_ref().context("no backend runs")?;
-            Ok(backend.said(bench.machine)?.contains(&delivered(0)))
+            Ok(bench.said_by_backend()?.contains(&delivered(0)))
         })?;
         if how == "killed" {
             let backend = bench.backend.take().context("no backend runs")?;
@@ -105,14 +105,11 @@ pub fn states_at_100_hz(bench: &mut Bench<'_>) -> Result<()> {
         let script = format!(
             "[[store]]\nat = 2\nnode = \"state\"\nvalues = [{states}]\nevery = 0.01\nrounds = 40\n"
         );
-        let said = ["store fault 0 delivered".to_owned()];
-        with_script(bench, &script, &said, |bench| {
+        let said = format!("store {}", delivered(0));
+        with_script(bench, &script, slice::from_ref(&said), |bench| {
             let job = flip_and_survive(bench)?;
             wait_until("the end of the states", LONG, || {
-                let backend = bench.backend.as_ref().context("no backend runs")?;
-                Ok(backend
-                    .said(bench.machine)?
-                    .contains("store fault 0 delivered"))
+                Ok(bench.said_by_backend()?.contains(&said))
             })?;
             let during = flips(bench, job)? + 30;
             wait_flips(bench, job, during).context("after the states")?;

@@ -89,8 +89,7 @@ fn until_delivered(
 ) -> Result<()> {
     for _ in 0..TURNS {
         turn(bench)?;
-        let backend = bench.backend.as_ref().context("no backend runs")?;
-        let said = backend.said(bench.machine)?;
+        let said = bench.said_by_backend()?;
         if (0..faults).all(|index| said.contains(&delivered(index))) {
             break;
         }
