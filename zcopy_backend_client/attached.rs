@@ -181,8 +181,8 @@ impl Attached {
     ///
     /// # Errors
     ///
-    /// `EINVAL`: it has not as many, or does not begin at the start of one. `EOPNOTSUPP`: they cannot be told, or are not where the
-    /// device would look. `ENOMEM`.
+    /// `EINVAL`: it has not as many, or does not begin at the start of one. `EOPNOTSUPP`: they cannot be told, are not where the
+    /// device would look, or are another domain's. `ENOMEM`.
     pub fn frames(&self, count: usize) -> Result<KVVec<usize>> {
         if self.pages()? != count {
             return Err(EINVAL);
@@ -231,12 +231,26 @@ impl Attached {
         if address % PAGE_SIZE != 0 || length % PAGE_SIZE != 0 {
             return Err(EINVAL);
         }
-        let first = address / PAGE_SIZE;
-        for pfn in first..first.saturating_add(length / PAGE_SIZE) {
-            frames.push(domain::gfn_of(pfn), GFP_KERNEL)?;
+        let (first, count) = (address / PAGE_SIZE, length / PAGE_SIZE);
+        for i in 0..count {
+            // SAFETY: The entry's pages are `count`, as their frames are, and follow each other.
+            if !page.is_null() && unsafe { is_foreign(page.wrapping_add(i)) } {
+                return Err(EOPNOTSUPP);
+            }
+            frames.push(domain::gfn_of(first.saturating_add(i)), GFP_KERNEL)?;
         }
         Ok(())
     }
+}
+
+/// Whether another domain's page stands behind `page`: only that domain could grant it.
+///
+/// # Safety
+///
+/// There is such a page.
+unsafe fn is_foreign(page: *mut bindings::page) -> bool {
+    // SAFETY: By the caller. The flag says something else of pages that may be swapped out, which are never another domain's.
+    unsafe { xen_sys::xen_sys_page_is_foreign(page) && !xen_sys::xen_sys_page_is_swap_backed(page) }
 }
 
 impl Drop for Attached {

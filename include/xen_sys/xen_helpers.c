@@ -181,3 +181,13 @@ phys_addr_t xen_sys_page_to_phys(struct page *page)
 {
 	return page_to_phys(page);
 }
+
+bool xen_sys_page_is_foreign(struct page *page)
+{
+	return PageForeign(page);
+}
+
+bool xen_sys_page_is_swap_backed(struct page *page)
+{
+	return folio_test_swapbacked(page_folio(page));
+}

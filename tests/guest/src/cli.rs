@@ -75,11 +75,11 @@ pub struct Target {
 /// Where a picture comes from in a PRIME test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Direction {
-    /// The display's buffer is read through vgem.
+    /// The display's buffer is read through the other device.
     Export,
-    /// vgem's buffer is shown on the display.
+    /// The other device's buffer is shown on the display.
     Import,
-    /// The display's buffer is read through vgem after all of the display has been let go.
+    /// The display's buffer is read through the other device after all of the display has been let go.
     Outlive,
 }
 
@@ -204,10 +204,13 @@ pub enum Command {
         #[arg(long)]
         step: bool,
     },
-    /// Share a buffer with vgem by PRIME and check the picture (vgem must be loaded)
-    Vgem {
+    /// Share a buffer with another device by PRIME and check the picture
+    Prime {
         #[command(flatten)]
         target: Target,
+        /// The other device's node (by default vgem's, which must be loaded)
+        #[arg(long)]
+        with: Option<PathBuf>,
         /// Whose buffer it is
         #[arg(long, value_enum, default_value = "export")]
         direction: Direction,

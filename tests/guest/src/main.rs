@@ -138,11 +138,12 @@ fn run(cli: &Cli, device: &Device) -> Result<bool> {
             changes,
             step,
         } => dirty::run(&mut session, target, *changes, *step),
-        Command::Vgem {
+        Command::Prime {
             target,
+            with,
             direction,
             variant,
-        } => prime::run(&mut session, target, *direction, *variant),
+        } => prime::run(&mut session, target, with.as_deref(), *direction, *variant),
         Command::Import {
             target,
             from,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vgem`: buffers shared with another device by PRIME.
+//! `prime`: buffers shared with another device by PRIME.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use drm::control::Device as _;
@@ -21,53 +22,58 @@ const SYNC_END: u64 = 4;
 /// Shares a buffer in the given direction, and checks the picture at the other end.
 ///
 /// # Errors
-/// When vgem is not loaded, or the kernel refuses a step.
+/// When there is no other device, or the kernel refuses a step.
 pub fn run(
     session: &mut Session<'_>,
     target: &Target,
+    with: Option<&Path>,
     direction: Direction,
     variant: u32,
 ) -> Result<()> {
-    let vgem = Device::of_driver("vgem").context("vgem is needed (modprobe vgem)")?;
+    let other = match with {
+        Some(node) => Device::at(node)?,
+        None => Device::of_driver("vgem").context("vgem is needed (modprobe vgem)")?,
+    };
     match direction {
-        Direction::Export => export(session, target, &vgem, variant),
-        Direction::Import => import(session, target, &vgem, variant),
-        Direction::Outlive => outlive(session, target, &vgem, variant),
+        Direction::Export => export(session, target, &other, variant),
+        Direction::Import => import(session, target, &other, variant),
+        Direction::Outlive => outlive(session, target, &other, variant),
     }
 }
 
-/// The display's buffer goes to vgem and the display is let go of; vgem still has it.
-fn outlive(session: &mut Session<'_>, target: &Target, vgem: &Device, variant: u32) -> Result<()> {
+/// The display's buffer goes to the other device and the display is let go of; the other device still has it.
+fn outlive(session: &mut Session<'_>, target: &Target, other: &Device, variant: u32) -> Result<()> {
     let screen = session.screen(target)?;
     let mode = screen.output().mode(&target.mode)?;
     let frame = session.frame(&mode, target.format, variant)?;
     screen.set_mode(mode, frame.handle())?;
     let exported = export_fd(session.device, frame.dumb().handle)?;
-    let imported = vgem.prime_fd_to_buffer(exported.as_fd());
-    let imported = imported.context("vgem cannot import the display's buffer")?;
+    let imported = other.prime_fd_to_buffer(exported.as_fd());
+    let imported = imported.context("the other device cannot import the display's buffer")?;
     drop(exported);
     let (pitch, geometry, size) = (frame.dumb().pitch, frame.geometry(), frame.dumb().size);
     screen.off()?;
     drop(frame);
     session.say_shown(screen.output(), geometry, variant);
     session.hold(target)?;
-    let through_vgem = export_fd(vgem, imported.into())?;
-    let map = map_dma_buf(through_vgem.as_fd(), size)?;
+    let through_other = export_fd(other, imported.into())?;
+    let map = map_dma_buf(through_other.as_fd(), size)?;
     read_back(
         session,
-        through_vgem.as_fd(),
+        through_other.as_fd(),
         &map,
         pitch,
         geometry,
         variant,
         "card read after the display's end of it",
     )?;
-    vgem.close_buffer(imported)
-        .context("cannot close vgem's import")
+    other
+        .close_buffer(imported)
+        .context("cannot close the other device's import")
 }
 
-/// The display's buffer, shown, goes to vgem, which hands it out again; the picture is read there.
-fn export(session: &mut Session<'_>, target: &Target, vgem: &Device, variant: u32) -> Result<()> {
+/// The display's buffer, shown, goes to the other device, which hands it out again; the picture is read there.
+fn export(session: &mut Session<'_>, target: &Target, other: &Device, variant: u32) -> Result<()> {
     let screen = session.screen(target)?;
     let mode = screen.output().mode(&target.mode)?;
     let mut frame = session.frame(&mode, target.format, variant)?;
@@ -83,37 +89,37 @@ fn export(session: &mut Session<'_>, target: &Target, vgem: &Device, variant: u3
         .report
         .check("size of the exported dma-buf", frame.dumb().size, size);
 
-    let imported = vgem.prime_fd_to_buffer(exported.as_fd());
-    let imported = imported.context("vgem cannot import the display's buffer")?;
+    let imported = other.prime_fd_to_buffer(exported.as_fd());
+    let imported = imported.context("the other device cannot import the display's buffer")?;
     // drm_gem_dumb_map_offset: imported objects are mapped through their dma-buf only.
-    let map_offset = drm_ffi::mode::dumbbuffer::map(vgem.as_fd(), imported.into(), 0, 0);
+    let map_offset = drm_ffi::mode::dumbbuffer::map(other.as_fd(), imported.into(), 0, 0);
     session.report.check(
-        "MAP_DUMB of an import on vgem",
+        "MAP_DUMB of an import on the other device",
         "EINVAL",
         outcome(&map_offset),
     );
-    let through_vgem = export_fd(vgem, imported.into())?;
-    let map = map_dma_buf(through_vgem.as_fd(), frame.dumb().size)?;
+    let through_other = export_fd(other, imported.into())?;
+    let map = map_dma_buf(through_other.as_fd(), frame.dumb().size)?;
 
     read_back(
         session,
-        through_vgem.as_fd(),
+        through_other.as_fd(),
         &map,
         pitch,
         geometry,
         variant,
-        "card read through vgem",
+        "card read through the other device",
     )?;
     // It is the same memory, not a copy: what is drawn afterwards is seen too.
     frame.draw(variant + 1)?;
     read_back(
         session,
-        through_vgem.as_fd(),
+        through_other.as_fd(),
         &map,
         pitch,
         geometry,
         variant + 1,
-        "next card read through vgem",
+        "next card read through the other device",
     )?;
     frame.draw(variant)?;
 
@@ -124,42 +130,45 @@ fn export(session: &mut Session<'_>, target: &Target, vgem: &Device, variant: u3
         handle,
         u32::from(again),
     );
-    let round_trip = session.device.prime_fd_to_buffer(through_vgem.as_fd());
-    let round_trip = round_trip.context("cannot import what vgem hands out")?;
+    let round_trip = session.device.prime_fd_to_buffer(through_other.as_fd());
+    let round_trip = round_trip.context("cannot import what the other device hands out")?;
     session.report.check(
-        "handle after a trip through vgem",
+        "handle after a trip through the other device",
         handle,
         u32::from(round_trip),
     );
 
-    vgem.close_buffer(imported)
-        .context("cannot close vgem's import")?;
-    // The mapping outlives vgem's handle: it holds the dma-buf.
+    other
+        .close_buffer(imported)
+        .context("cannot close the other device's import")?;
+    // The mapping outlives the other device's handle: it holds the dma-buf.
     read_back(
         session,
-        through_vgem.as_fd(),
+        through_other.as_fd(),
         &map,
         pitch,
         geometry,
         variant,
-        "card read after vgem's close",
+        "card read after the other device's close",
     )?;
     session.hold(target)
 }
 
-/// vgem's buffer, with a card in it, goes to the display.
-fn import(session: &mut Session<'_>, target: &Target, vgem: &Device, variant: u32) -> Result<()> {
+/// The other device's buffer, with a card in it, goes to the display.
+fn import(session: &mut Session<'_>, target: &Target, other: &Device, variant: u32) -> Result<()> {
     let screen = session.screen(target)?;
     let mode = screen.output().mode(&target.mode)?;
     let geometry = crate::session::geometry(&mode, target.format);
-    let dumb = Dumb::of(vgem, geometry);
-    let dumb = dumb.context("vgem cannot create the buffer")?;
-    let mut map = dumb.map_all().context("cannot map vgem's buffer")?;
+    let dumb = Dumb::of(other, geometry);
+    let dumb = dumb.context("the other device cannot create the buffer")?;
+    let mut map = dumb
+        .map_all()
+        .context("cannot map the other device's buffer")?;
     draw_card(&mut map, dumb.pitch, geometry, variant)?;
 
-    let exported = export_fd(vgem, dumb.handle)?;
+    let exported = export_fd(other, dumb.handle)?;
     let handle = session.device.prime_fd_to_buffer(exported.as_fd());
-    let handle = handle.context("the display cannot import vgem's buffer")?;
+    let handle = handle.context("the display cannot import the other device's buffer")?;
     let again = session.device.prime_fd_to_buffer(exported.as_fd())?;
     session.report.check(
         "handle when imported twice",
@@ -167,7 +176,7 @@ fn import(session: &mut Session<'_>, target: &Target, vgem: &Device, variant: u3
         u32::from(again),
     );
     let fb = FbId::add(session.device, geometry, handle.into(), dumb.pitch)
-        .context("cannot make a framebuffer of vgem's buffer")?;
+        .context("cannot make a framebuffer of the other device's buffer")?;
     screen.set_mode(mode, fb.handle)?;
     session
         .report

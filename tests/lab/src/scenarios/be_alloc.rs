@@ -102,7 +102,7 @@ pub fn outlived(bench: &mut Bench<'_>) -> Result<()> {
     }
     let expected = usize::from(bench.guest.config.kind != Kind::Pv);
     bench.sh("modprobe vgem")?;
-    let job = bench.show("vgem --direction outlive --variant 2 --hold")?;
+    let job = bench.show("prime --direction outlive --variant 2 --hold")?;
     let found = theirs(bench)?;
     ensure!(
         found == expected,

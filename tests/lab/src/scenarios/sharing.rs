@@ -2,8 +2,13 @@
 //! Buffers shared with another driver of the guest.
 
 use crate::bench::Bench;
+use crate::bench::Connector;
+use crate::bench::SHORT;
+use crate::bench::wait_until;
 use crate::guest::Kind;
+use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 
 /// A buffer of vgem's is shown.
 pub fn import_vgem(bench: &mut Bench<'_>) -> Result<()> {
@@ -13,7 +18,7 @@ pub fn import_vgem(bench: &mut Bench<'_>) -> Result<()> {
         return Ok(());
     }
     bench.sh("modprobe vgem")?;
-    import(bench, "vgem --direction import --variant 3", 3)?;
+    import(bench, "prime --direction import --variant 3", 3)?;
     bench.sh("rmmod vgem")?;
     Ok(())
 }
@@ -49,11 +54,92 @@ pub fn vgem(bench: &mut Bench<'_>) -> Result<()> {
     let connector = bench.connector(0)?;
     bench.sh("modprobe vgem")?;
     let job = bench.show(&format!(
-        "vgem --direction export --variant 2 --hold --connector {}",
+        "prime --direction export --variant 2 --hold --connector {}",
         connector.name
     ))?;
     bench.expect_card(connector, 2, "XRGB8888")?;
     bench.end(job)?;
     bench.sh("rmmod vgem")?;
     Ok(())
+}
+
+/// A second display of the guest's, and how the guest knows it.
+const OTHER: &str = "/dev/dri/card1";
+
+/// A buffer of another display of the guest's is shown, and stays on the screen when that display is taken away.
+pub fn import_display(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? {
+        // A device that is taken away while somebody uses it is used after its end.
+        return Ok(());
+    }
+    with_other(bench, |bench| {
+        let connector = bench.connector(0)?;
+        let job = bench.show(&format!(
+            "prime --with {OTHER} --direction import --variant 6 --hold --connector {}",
+            connector.name
+        ))?;
+        bench.expect_card(connector, 6, "XRGB8888")?;
+        detach_other(bench)?;
+        bench
+            .expect_card(connector, 6, "XRGB8888")
+            .context("with the other display gone")?;
+        bench.end(job)?;
+        Ok(())
+    })
+}
+
+/// The same where the backend has allocated the other display's buffers: they are not this domain's to grant.
+pub fn import_of_backend(bench: &mut Bench<'_>) -> Result<()> {
+    if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
+        return Ok(());
+    }
+    with_other(bench, |bench| {
+        let command = format!("xen-display-test prime --with {OTHER} --direction import");
+        let ended = bench.guest.run(bench.machine, &command, SHORT)?;
+        ensure!(
+            ended.status != 0 && ended.stderr.contains("Operation not supported"),
+            "{command} ended with {}: {}",
+            ended.status,
+            ended.stderr.trim()
+        );
+        detach_other(bench)
+    })
+}
+
+/// Do something while the guest has another display, which it is to take away again.
+fn with_other(
+    bench: &mut Bench<'_>,
+    during: impl FnOnce(&mut Bench<'_>) -> Result<()>,
+) -> Result<()> {
+    // Once before what the guest's kernel keeps of a second display is counted.
+    attach_other(bench)?;
+    detach_other(bench)?;
+    bench.count_anew()?;
+    attach_other(bench)?;
+    during(bench)
+}
+
+fn attach_other(bench: &mut Bench<'_>) -> Result<()> {
+    let id = bench.guest.id;
+    let be_alloc = u32::from(bench.setting.be_alloc);
+    let Connector { width, height, .. } = bench.connector(0)?;
+    bench.machine.dom0(&format!(
+        "xl vdispl-attach {id} backend=0 be-alloc={be_alloc} connectors=Other:{width}x{height}"
+    ))?;
+    wait_until("the other display", SHORT, || has_other(bench))
+}
+
+fn detach_other(bench: &mut Bench<'_>) -> Result<()> {
+    let id = bench.guest.id;
+    bench.machine.dom0(&format!("xl vdispl-detach {id} 1"))?;
+    wait_until("the end of the other display", SHORT, || {
+        Ok(!has_other(bench)?)
+    })
+}
+
+fn has_other(bench: &mut Bench<'_>) -> Result<bool> {
+    let listed = bench
+        .guest
+        .run(bench.machine, &format!("ls {OTHER}"), SHORT)?;
+    Ok(listed.status == 0)
 }
