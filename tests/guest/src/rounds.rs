@@ -2,10 +2,12 @@
 
 //! `rounds`: buffers of many sizes, each created, mapped, flipped to and destroyed.
 
-use std::time::Instant;
+use std::io;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use drm::control::Mode;
+use rustix::io::Errno;
 use serde_json::json;
 
 use crate::buffer::{Dumb, FbId, Geometry};
@@ -30,6 +32,21 @@ struct Round<'d> {
     _dumb: Dumb<'d>,
 }
 
+/// How often a buffer is asked for that the backend is too slow for: on a busy machine it may be for the largest.
+const TRIES: u32 = 5;
+
+/// What the rounds have taken so far, by their steps.
+#[derive(Default)]
+struct Steps {
+    /// How often a buffer was asked for again.
+    again: u32,
+    create: Duration,
+    write: Duration,
+    framebuffer: Duration,
+    flip: Duration,
+    end: Duration,
+}
+
 /// Rounds of buffers from the mode's size up.
 ///
 /// # Errors
@@ -38,7 +55,9 @@ pub fn run(session: &mut Session<'_>, target: &Target, rounds: u32, seed: u64) -
     let screen = session.screen(target)?;
     let mode = screen.output().mode(&target.mode)?;
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut shown = Round::new(session, crate::session::geometry(&mode, target.format))?;
+    let mut steps = Steps::default();
+    let first = crate::session::geometry(&mode, target.format);
+    let mut shown = Round::patiently(session, first, &mut steps)?;
     screen.set_mode(mode, shown.fb.handle)?;
     let (mut pixels, mut large) = (0, 0);
     let large_every = (rounds / LARGE).max(LARGE_EVERY);
@@ -52,7 +71,8 @@ pub fn run(session: &mut Session<'_>, target: &Target, rounds: u32, seed: u64) -
             height,
             format: target.format,
         };
-        let next = Round::new(session, geometry).with_context(describe)?;
+        let next = Round::patiently(session, geometry, &mut steps).with_context(describe)?;
+        let before = Instant::now();
         screen
             .flip(next.fb.handle.into(), Pace::Nonblocking, round.into())
             .with_context(describe)?;
@@ -62,7 +82,10 @@ pub fn run(session: &mut Session<'_>, target: &Target, rounds: u32, seed: u64) -
             "the event of another flip came: {}",
             event.user_data
         );
+        steps.flip += before.elapsed();
+        let before = Instant::now();
         shown = next;
+        steps.end += before.elapsed();
         pixels += u64::from(width) * u64::from(height);
         large += u32::from(is_large(width, height));
     }
@@ -76,6 +99,12 @@ pub fn run(session: &mut Session<'_>, target: &Target, rounds: u32, seed: u64) -
             "larger than 1920x1080": large,
             "mean pixels": pixels / u64::from(rounds.max(1)),
             "seconds": start.elapsed().as_secs_f64(),
+            "of these to create": steps.create.as_secs_f64(),
+            "to write": steps.write.as_secs_f64(),
+            "to make a framebuffer": steps.framebuffer.as_secs_f64(),
+            "to flip": steps.flip.as_secs_f64(),
+            "to let go": steps.end.as_secs_f64(),
+            "asked for again": steps.again,
         }),
     );
     session.report.check(
@@ -87,13 +116,35 @@ pub fn run(session: &mut Session<'_>, target: &Target, rounds: u32, seed: u64) -
 }
 
 impl<'d> Round<'d> {
-    fn new(session: &Session<'d>, geometry: Geometry) -> Result<Self> {
+    /// One, asked for again when it is not there in time. What has come too late is the driver's to give back.
+    fn patiently(session: &Session<'d>, geometry: Geometry, steps: &mut Steps) -> io::Result<Self> {
+        let mut tries = 1;
+        loop {
+            match Self::new(session, geometry, steps) {
+                Err(error)
+                    if Errno::from_io_error(&error) == Some(Errno::TIMEDOUT) && tries < TRIES =>
+                {
+                    tries += 1;
+                    steps.again += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn new(session: &Session<'d>, geometry: Geometry, steps: &mut Steps) -> io::Result<Self> {
+        let before = Instant::now();
         let dumb = Dumb::of(session.device, geometry)?;
+        steps.create += before.elapsed();
+        let before = Instant::now();
         let mut map = dumb.map_all()?;
         for at in (0..map.len()).step_by(PAGE) {
             map.write(at, &[0x5a])?;
         }
+        steps.write += before.elapsed();
+        let before = Instant::now();
         let fb = FbId::add(session.device, geometry, dumb.handle, dumb.pitch)?;
+        steps.framebuffer += before.elapsed();
         Ok(Self {
             fb,
             _map: map,
