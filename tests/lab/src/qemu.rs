@@ -124,8 +124,9 @@ fn add_displays(qemu: &mut Command, arch: Arch, size: Resolution) {
 /// A PC: its processor, memory, display and disks, and how Xen finds Dom0.
 fn pc(parts: &Parts<'_>) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
-    // The processor "max" has SVM with nested paging, which Xen needs for PVH guests.
-    qemu.args(["-machine", "q35", "-cpu", "max", "-m", "5G"]);
+    // The processor "max" has SVM with nested paging, which Xen needs for PVH guests. Its string instructions are emulated octet by octet:
+    // without these two flags kernels and libraries copy and clear by words.
+    qemu.args(["-machine", "q35", "-cpu", "max,-erms,-fsrm", "-m", "5G"]);
     add_displays(&mut qemu, parts.arch, parts.display);
     qemu.arg("-initrd").arg(format!(
         "{} {},{}",
