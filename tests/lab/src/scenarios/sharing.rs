@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Buffers shared with another driver of the guest.
 
+use super::misbehaviour::fails;
 use crate::bench::Bench;
 use crate::bench::Connector;
 use crate::bench::SHORT;
@@ -8,7 +9,6 @@ use crate::bench::wait_until;
 use crate::guest::Kind;
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 
 /// A buffer of vgem's is shown.
 pub fn import_vgem(bench: &mut Bench<'_>) -> Result<()> {
@@ -94,14 +94,8 @@ pub fn import_of_backend(bench: &mut Bench<'_>) -> Result<()> {
         return Ok(());
     }
     with_other(bench, |bench| {
-        let command = format!("xen-display-test prime --with {OTHER} --direction import");
-        let ended = bench.guest.run(bench.machine, &command, SHORT)?;
-        ensure!(
-            ended.status != 0 && ended.stderr.contains("Operation not supported"),
-            "{command} ended with {}: {}",
-            ended.status,
-            ended.stderr.trim()
-        );
+        let arguments = format!("prime --with {OTHER} --direction import");
+        fails(bench, &arguments, "Operation not supported")?;
         detach_other(bench)
     })
 }

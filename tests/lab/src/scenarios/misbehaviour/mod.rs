@@ -130,7 +130,8 @@ fn buffers_fail(bench: &mut Bench<'_>, why: &str) -> Result<()> {
     fails(bench, "buffers --rounds 6", why)
 }
 
-fn fails(bench: &mut Bench<'_>, arguments: &str, why: &str) -> Result<()> {
+/// The guest's test program fails, and says why.
+pub fn fails(bench: &mut Bench<'_>, arguments: &str, why: &str) -> Result<()> {
     let command = format!("xen-display-test {arguments}");
     let ended = bench.guest.run(bench.machine, &command, LONG)?;
     ensure!(
