@@ -20,14 +20,12 @@ use core::{
 
 use kernel::{
     alloc::KVVec,
-    bindings,
     container_of,
     error::{
         from_result,
         to_result, //
     },
     ffi::c_int,
-    mm::virt::VmaNew,
     page::PAGE_SIZE,
     prelude::*,
     sync::Arc,
@@ -40,7 +38,8 @@ use super::{
         Driver,
         DumbGeometry, //
     },
-    foreign::ForeignMemory, //
+    foreign::ForeignMemory,
+    mapping, //
 };
 use xen_zcopy::page::PageRef;
 
@@ -111,7 +110,8 @@ const FUNCS_TEMPLATE: xen_sys::drm_gem_object_funcs = {
     funcs.get_sg_table = Some(xen_sys::xen_sys_gem_shmem_object_get_sg_table);
     funcs.vmap = Some(xen_sys::xen_sys_gem_shmem_object_vmap);
     funcs.vunmap = Some(xen_sys::xen_sys_gem_shmem_object_vunmap);
-    funcs.vm_ops = &raw const xen_sys::drm_gem_shmem_vm_ops;
+    funcs.mmap = Some(xen_sys::xen_sys_gem_shmem_object_mmap);
+    funcs.vm_ops = &mapping::VM_OPS;
     funcs
 };
 
@@ -123,7 +123,6 @@ impl<T: Driver> Funcs<T> {
         let mut funcs = FUNCS_TEMPLATE;
         funcs.free = Some(free::<T>);
         funcs.export = Some(export::<T>);
-        funcs.mmap = Some(mmap::<T>);
         funcs
     };
 }
@@ -290,58 +289,6 @@ unsafe extern "C" fn export<T: Driver>(
     }
     // SAFETY: As DRM has called this.
     unsafe { xen_sys::drm_gem_prime_export(obj, flags) }
-}
-
-/// DRM's `mmap`: a program maps the object.
-///
-/// # Safety
-///
-/// DRM's to call, as this file's invariants say, while the area is being made.
-unsafe extern "C" fn mmap<T: Driver>(
-    obj: *mut xen_sys::drm_gem_object,
-    area: *mut bindings::vm_area_struct,
-) -> c_int {
-    let object = Object::<T>::container(obj);
-    // SAFETY: DRM has got the object by a handle.
-    let has_own_pages = unsafe { (*object).foreign.is_none() && (*obj).import_attach.is_null() };
-    // SAFETY: As DRM has called this.
-    let err = unsafe { xen_sys::xen_sys_gem_shmem_object_mmap(obj, area) };
-    if err == 0 && has_own_pages {
-        // SAFETY: The area has a reference to the object, which has pages of its own.
-        unsafe { map_pages((*object).shmem.get(), area) };
-    }
-    err
-}
-
-/// Maps an object's pages at once, rather than by two faults for each that is written to. What is left out, for want of memory, comes by faults.
-///
-/// Not for foreign memory: an area that is being made is not among those that are unmapped when its pages are replaced.
-///
-/// # Safety
-///
-/// `shmem` has pages, which stay the same, and `area` is a mapping of it that is being made.
-unsafe fn map_pages(
-    shmem: *mut xen_sys::drm_gem_shmem_object,
-    area: *mut bindings::vm_area_struct,
-) {
-    // SAFETY: By the caller.
-    let (range, pages, count) = unsafe {
-        let area = VmaNew::from_raw(area);
-        let count = (*shmem).base.size / PAGE_SIZE;
-        (area.start()..area.end(), (*shmem).pages, count)
-    };
-    for (i, address) in range.step_by(PAGE_SIZE).take(count).enumerate() {
-        // SAFETY:
-        // - `pages` has `count` pages.
-        // - `address` is in the area, which is one of page frame numbers (the helper has said so) and locked, since it is being made.
-        let fault = unsafe {
-            let frame = xen_sys::xen_sys_page_to_phys(*pages.add(i)) / PAGE_SIZE as u64;
-            bindings::vmf_insert_pfn(area, address, frame as usize)
-        };
-        if fault != bindings::vm_fault_reason_VM_FAULT_NOPAGE {
-            return;
-        }
-    }
 }
 
 /// DRM's `dumb_create`.

@@ -16,4 +16,5 @@ pub(crate) mod foreign;
 pub(crate) mod framebuffer;
 pub(crate) mod gem;
 pub(crate) mod import;
+pub(crate) mod mapping;
 pub(crate) mod pipe;

@@ -42,6 +42,7 @@ pub fn run(session: &mut Session<'_>, plan: Plan) -> Result<()> {
     };
     let start = Instant::now();
     let (mut bytes, mut dirty, mut unlike, mut odd_pitches) = (0u64, 0u32, 0u32, 0u32);
+    let mut displaced = 0u32;
     let mut left = Vec::new();
     for round in 0..plan.rounds {
         let bits = depths[random.usize(..depths.len())];
@@ -66,6 +67,10 @@ pub fn run(session: &mut Session<'_>, plan: Plan) -> Result<()> {
         dirty += u32::from(!samples(&map, &mut random)?.iter().all(|byte| *byte == 0));
         let mark = round.to_le_bytes()[0] | 1;
         unlike += u32::from(!write_and_read(&mut map, mark)?);
+        // The kernel's shmem helper shows the first page there.
+        if len == all && len > PAGE && !session.generic {
+            displaced += u32::from(!shows_the_rest(&dumb, &mut map, mark)?);
+        }
         if plan.leave {
             dumb.leave();
             left.push(map);
@@ -91,6 +96,11 @@ pub fn run(session: &mut Session<'_>, plan: Plan) -> Result<()> {
         .report
         .check("buffers that did not keep what was written", 0, unlike);
     if !session.generic {
+        session.report.check(
+            "mappings that showed other pages when their first were unmapped",
+            0,
+            displaced,
+        );
         session.report.check(
             "pitches other than 4 * ceil(width * bits / 32)",
             0,
@@ -140,6 +150,18 @@ fn write_and_read(map: &mut Mapping, mark: u8) -> Result<bool> {
         same &= read[..len] == written[..len];
     }
     Ok(same)
+}
+
+/// Whether a mapping of the buffer whose first half is unmapped shows the other half. `map` shows all of it, filled with `mark`.
+fn shows_the_rest(dumb: &Dumb<'_>, map: &mut Mapping, mark: u8) -> Result<bool> {
+    let half = map.len().div_ceil(PAGE) / 2 * PAGE;
+    map.write(half, &[!mark])?;
+    let mut rest = dumb.map_all()?;
+    rest.unmap_first(half)?;
+    let mut first = [0];
+    rest.read(0, &mut first)?;
+    map.write(half, &[mark])?;
+    Ok(first == [!mark])
 }
 
 #[cfg(test)]

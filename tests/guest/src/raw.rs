@@ -164,6 +164,20 @@ impl Mapping {
         self.len
     }
 
+    /// Unmaps the first `len` bytes, which are whole pages, and not all: what is left begins there.
+    ///
+    /// # Errors
+    /// `InvalidInput` when there are not more. The errno of `munmap`.
+    pub fn unmap_first(&mut self, len: usize) -> io::Result<()> {
+        self.check(len, 1)?;
+        // SAFETY: inside of what `new` mapped, and nothing refers into it.
+        unsafe { munmap(self.start.as_ptr().cast(), len) }?;
+        // SAFETY: the range was checked to lie inside the mapping.
+        self.start = unsafe { self.start.add(len) };
+        self.len -= len;
+        Ok(())
+    }
+
     /// Copies `bytes` to `at`.
     ///
     /// # Errors
