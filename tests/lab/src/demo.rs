@@ -11,6 +11,7 @@ use crate::bench::LONG;
 use crate::bench::SHORT;
 use crate::bench::Setting;
 use crate::bench::boot_guest;
+use crate::bench::wait_until;
 use crate::check::ingredients;
 use crate::cli::Common;
 use crate::counters::Counters;
@@ -32,7 +33,6 @@ use anyhow::Result;
 use comfy_table::Table;
 use std::path::Path;
 use std::time::Duration;
-use std::time::Instant;
 
 /// The display of the demo's guest.
 const DISPLAY: Connector = Connector {
@@ -124,15 +124,20 @@ impl Show<'_> {
                 Some(self.guest.spawn(self.machine, client)?)
             }
         };
-        let start = self.counters()?;
-        let begun = Instant::now();
-        while self.counters()?.flips < start.flips + 20 {
-            anyhow::ensure!(
-                begun.elapsed() < LONG,
-                "{name} does not draw:\n{}",
-                self.machine.link.output(job)?
-            );
-            std::thread::sleep(Duration::from_millis(300));
+        // The console's cursor flips too until then.
+        let shown = format!("grep -q 'allocated by = {name}$' /sys/kernel/debug/dri/0/state");
+        let drawn = wait_until("the program's picture", LONG, || {
+            Ok(self.guest.run(self.machine, &shown, SHORT)?.status == 0)
+        })
+        .and_then(|()| {
+            let start = self.counters()?.flips;
+            wait_until("its flips", LONG, || {
+                Ok(self.counters()?.flips >= start + 20)
+            })
+        });
+        if let Err(error) = drawn {
+            let said = self.machine.link.output(job)?;
+            return Err(error.context(format!("{name} does not draw:\n{said}")));
         }
         let before = self.counters()?;
         std::thread::sleep(WATCHED);

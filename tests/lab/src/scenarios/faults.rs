@@ -104,7 +104,7 @@ const FRAMEBUFFERS: &str = "cd /sys/kernel/debug/dri/0 && sed -n 's/^[[:space:]]
 /// Longer than a driver waits for a flip.
 const FLIP_LIMIT: Duration = Duration::from_secs(4);
 
-/// How often a backend is held up before one of its refusals is seen: it gives none if it was just at the end of a flip.
+/// How often a backend is held up before one of its refusals is seen: it gives none if it is taken for stuck meanwhile.
 const HOLD_UPS: u32 = 6;
 
 /// A backend is held up for longer than flips may take. When it goes on it finds all of them in its ring and refuses those that came while
@@ -230,7 +230,8 @@ pub fn closed_without_backend(bench: &mut Bench<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Halt a client that flips after the first flip that was given up, and wait until the one after that is given up too.
+/// Halt a client that flips after the second flip that was given up, and wait until the one after that is given up too. The first may be one that
+/// the backend has taken already, and is to end when it goes on; the second it then takes, and the third comes while it works on that.
 fn halt_between_flips(bench: &mut Bench<'_>, job: Job) -> Result<()> {
     let mut before = flips(bench, job)?;
     wait_until("a flip that waits for its end", LONG, || {
@@ -238,6 +239,7 @@ fn halt_between_flips(bench: &mut Bench<'_>, job: Job) -> Result<()> {
         let now = flips(bench, job)?;
         Ok(now - std::mem::replace(&mut before, now) <= 1)
     })?;
+    wait_flips(bench, job, before + 1)?;
     bench.machine.link.signal(job, 19)?;
     std::thread::sleep(FLIP_LIMIT);
     Ok(())
