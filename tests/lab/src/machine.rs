@@ -121,6 +121,9 @@ pub struct Machine {
     serial: PathBuf,
 }
 
+/// A safety net for a command in Dom0: on a slow machine it takes a minute and more to free a guest's memory.
+const COMMAND_LIMIT: Duration = Duration::from_secs(240);
+
 impl Machine {
     /// Boot a machine; what it writes goes below `dir`, which is emptied.
     ///
@@ -258,10 +261,9 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// When it fails or takes more than a minute.
+    /// When it fails or takes longer than [`COMMAND_LIMIT`].
     pub fn dom0(&mut self, command: &str) -> Result<String> {
-        self.link
-            .run_ok(Domain::Zero, command, Duration::from_secs(60))
+        self.link.run_ok(Domain::Zero, command, COMMAND_LIMIT)
     }
 
     /// The number of the DRM device of Dom0 that a driver has; they are given in the order in which drivers come up.
