@@ -16,5 +16,5 @@ pub(crate) mod foreign;
 pub(crate) mod framebuffer;
 pub(crate) mod gem;
 pub(crate) mod import;
-pub(crate) mod mapping;
+mod mapping;
 pub(crate) mod pipe;

@@ -261,7 +261,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// When it fails or takes longer than [`COMMAND_LIMIT`].
+    /// When it fails or takes more than four minutes.
     pub fn dom0(&mut self, command: &str) -> Result<String> {
         self.link.run_ok(Domain::Zero, command, COMMAND_LIMIT)
     }
