@@ -68,8 +68,8 @@ pub struct Scenario {
     pub pvh: Tier,
     /// When it is run in PV guests.
     pub pv: Tier,
-    /// When it is run on arm64, if it is.
-    pub arm64: Option<Tier>,
+    /// Whether `make check-full` runs it on arm64 too.
+    pub arm64: bool,
     /// What the guest is given.
     pub setting: Setting,
     /// What it leaves.
@@ -84,7 +84,7 @@ impl Scenario {
         match kind {
             Kind::Pvh => Some(self.pvh),
             Kind::Pv => Some(self.pv),
-            Kind::Arm64 => self.arm64,
+            Kind::Arm64 => self.arm64.then_some(Tier::Full),
         }
     }
 
@@ -97,7 +97,7 @@ impl Scenario {
         }
     }
 
-    /// The same, in PV guests only by `make check-full`: nothing of it is theirs alone, or they do not have what it is about.
+    /// The same, in PV guests only by `make check-full`.
     const fn pvh_first(self) -> Self {
         Self {
             pv: Tier::Full,
@@ -106,9 +106,9 @@ impl Scenario {
     }
 
     /// The same, on arm64 too.
-    const fn arm64(self, tier: Tier) -> Self {
+    const fn arm64(self) -> Self {
         Self {
-            arm64: Some(tier),
+            arm64: true,
             ..self
         }
     }
@@ -230,7 +230,7 @@ const fn check(
         name,
         pvh: Tier::Check,
         pv: Tier::Check,
-        arm64: None,
+        arm64: false,
         setting,
         after: After::AsBefore,
         run,
@@ -274,42 +274,45 @@ pub const SCENARIOS: &[Scenario] = &[
         TWO_HEADS,
         cards::every_format_on_the_first_head,
     )
-    .arm64(Tier::Check),
-    check(
+    .arm64(),
+    full(
         "card-1920x1080",
         TWO_HEADS,
         cards::every_format_on_the_second_head,
-    )
-    .pvh_first(),
-    check("two-heads", TWO_HEADS, cards::two_heads).arm64(Tier::Check),
+    ),
+    check("two-heads", TWO_HEADS, cards::two_heads)
+        .arm64()
+        .pvh_first(),
     check("two-heads-console", TWO_HEADS, clients::console),
-    last("module-other-driver", TWO_HEADS, module::other_driver),
-    check("flips-legacy", SMALL, flips::legacy).pvh_first(),
-    check("flips-atomic-blocking", SMALL, flips::atomic_blocking).pvh_first(),
-    check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking).arm64(Tier::Full),
+    last("module-other-driver", TWO_HEADS, module::other_driver).in_full(),
+    full("flips-legacy", SMALL, flips::legacy),
+    full("flips-atomic-blocking", SMALL, flips::atomic_blocking),
+    check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking).arm64(),
     check("dirtyfb", SMALL, cards::dirtyfb).pvh_first(),
     check("modes-off-on", SMALL, power::modes).pvh_first(),
-    check("dpms", SMALL, power::dpms).pvh_first(),
+    full("dpms", SMALL, power::dpms),
     check("errors", SMALL, errors::table),
-    check("buffers", SMALL, errors::buffers),
-    check("vgem", SMALL, sharing::vgem).pvh_first(),
+    check("buffers", SMALL, errors::buffers).pvh_first(),
+    full("vgem", SMALL, sharing::vgem),
     check("import-vgem", SMALL, sharing::import_vgem).pvh_first(),
     check("import-udmabuf", SMALL, sharing::import_udmabuf),
-    check("import-dma-heap", SMALL, sharing::import_dma_heap).pvh_first(),
-    check("import-display", SMALL, sharing::import_display).pvh_first(),
-    check("kmscube", SMALL, clients::kmscube),
-    check("zcopy-from-refs", SMALL, zcopy::from_refs).arm64(Tier::Check),
-    check("zcopy-to-refs", SMALL, zcopy::to_refs).arm64(Tier::Check),
+    full("import-dma-heap", SMALL, sharing::import_dma_heap),
+    full("import-display", SMALL, sharing::import_display),
+    check("kmscube", SMALL, clients::kmscube).pvh_first(),
+    check("zcopy-from-refs", SMALL, zcopy::from_refs).arm64(),
+    check("zcopy-to-refs", SMALL, zcopy::to_refs)
+        .arm64()
+        .pvh_first(),
     check("zcopy-granter-killed", SMALL, zcopy::granter_killed)
-        .arm64(Tier::Full)
+        .arm64()
         .pvh_first(),
     check("zcopy-errors", SMALL, zcopy_use::errors),
-    check("zcopy-descriptors", SMALL, zcopy_use::descriptors),
-    check("zcopy-debugfs", SMALL, zcopy_use::debugfs).pvh_first(),
-    check("zcopy-command", SMALL, zcopy_use::command).pvh_first(),
-    check("zcopy-udev", SMALL, zcopy_use::udev).pvh_first(),
-    check("client-killed-while-flipping", SMALL, faults::client_killed),
-    check(
+    full("zcopy-descriptors", SMALL, zcopy_use::descriptors),
+    full("zcopy-debugfs", SMALL, zcopy_use::debugfs),
+    full("zcopy-command", SMALL, zcopy_use::command),
+    full("zcopy-udev", SMALL, zcopy_use::udev),
+    check("client-killed-while-flipping", SMALL, faults::client_killed).pvh_first(),
+    full(
         "backend-restarted-while-flipping",
         SMALL,
         faults::backend_restarted,
@@ -319,15 +322,14 @@ pub const SCENARIOS: &[Scenario] = &[
         SMALL,
         faults::backend_killed,
     ),
-    check("backend-held-up", SMALL, faults::backend_held_up).pvh_first(),
+    full("backend-held-up", SMALL, faults::backend_held_up),
     check("backend-stuck", SMALL, faults::backend_stuck).pvh_first(),
-    check("backend-flapping", SMALL, faults::backend_flapping).pvh_first(),
-    check(
+    full("backend-flapping", SMALL, faults::backend_flapping),
+    full(
         "closed-without-backend",
         SMALL,
         faults::closed_without_backend,
-    )
-    .pvh_first(),
+    ),
     check("fault-a1-unknown-id", SMALL, answers::unknown_id).pvh_first(),
     full("fault-a2-answered-id", SMALL, answers::answered_id),
     full("fault-a3-other-operation", SMALL, answers::other_operation),
@@ -383,7 +385,7 @@ pub const SCENARIOS: &[Scenario] = &[
         faults::directory_removed,
     )
     .in_full(),
-    check("fault-e2-refused-modes", SMALL, answers::refused_modes).pvh_first(),
+    full("fault-e2-refused-modes", SMALL, answers::refused_modes),
     check("fault-d3-kept-buffers", SMALL, memory::kept_buffers).pvh_first(),
     full("fault-d3-kept-rings", SMALL, memory::kept_rings),
     full("fault-d10-leaks", SMALL, memory::leaks),
@@ -391,45 +393,49 @@ pub const SCENARIOS: &[Scenario] = &[
     full("weston-survives", SMALL, survival::weston),
     full("stress", SMALL, faults::stress),
     full("stress-100000", SMALL, faults::much_stress),
-    check("fault-c4-resolutions", SMALL, store::resolutions).pvh_first(),
+    full("fault-c4-resolutions", SMALL, store::resolutions),
     full("fault-c5-connectors", SMALL, store::connectors),
     full("fault-c6-versions", SMALL, store::versions),
     full("fault-c7-be-alloc", SMALL, store::be_alloc),
     full("flips-10000", SMALL, flips::many),
     full("modes-off-on-200", SMALL, power::many_modes),
     full("buffers-2000", SMALL, errors::many_buffers),
-    check("two-guests", SMALL, guests::two_at_once),
+    full("two-guests", SMALL, guests::two_at_once),
     check("unbound-while-flipping", SMALL, faults::unbound),
     check("module-in-use", SMALL, module::in_use).pvh_first(),
-    check("module-without-backend", SMALL, module::without_backend).pvh_first(),
-    check("detached-while-flipping", SMALL, faults::detached).pvh_first(),
-    last("destroyed-while-flipping", SMALL, guests::destroyed),
+    full("module-without-backend", SMALL, module::without_backend),
+    full("detached-while-flipping", SMALL, faults::detached),
+    last("destroyed-while-flipping", SMALL, guests::destroyed).pvh_first(),
     full("checkpointed-while-flipping", SMALL, saving::checkpointed),
     full("not-migrated-while-flipping", SMALL, saving::not_migrated),
     full("suspended-while-flipping", SMALL, saving::suspended),
     last("restored-while-flipping", SMALL, saving::restored).in_full(),
     last("migrated-while-flipping", SMALL, saving::migrated).in_full(),
-    last("zcopy-granter-destroyed", SMALL, zcopy::granter_destroyed),
+    last("zcopy-granter-destroyed", SMALL, zcopy::granter_destroyed).in_full(),
     crash("fault-e7-panic", SMALL, guests::panics),
-    check("be-alloc-card", BE_ALLOC, be_alloc::card).arm64(Tier::Check),
-    check("be-alloc-memory", BE_ALLOC, be_alloc::memory).arm64(Tier::Check),
-    check("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking).pvh_first(),
-    check("be-alloc-errors", BE_ALLOC, errors::table).pvh_first(),
-    check("be-alloc-buffers", BE_ALLOC, errors::buffers).pvh_first(),
-    check("be-alloc-vgem", BE_ALLOC, sharing::vgem).pvh_first(),
-    check("be-alloc-import", BE_ALLOC, sharing::import_of_backend).pvh_first(),
+    check("be-alloc-card", BE_ALLOC, be_alloc::card)
+        .arm64()
+        .pvh_first(),
+    check("be-alloc-memory", BE_ALLOC, be_alloc::memory)
+        .arm64()
+        .pvh_first(),
+    full("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking),
+    full("be-alloc-errors", BE_ALLOC, errors::table),
+    full("be-alloc-buffers", BE_ALLOC, errors::buffers),
+    full("be-alloc-vgem", BE_ALLOC, sharing::vgem),
+    full("be-alloc-import", BE_ALLOC, sharing::import_of_backend),
     check("be-alloc-contents", BE_ALLOC, be_alloc::contents).pvh_first(),
     full("fault-d4-references", BE_ALLOC, memory::wrong_references),
     full("fault-d4-links", BE_ALLOC, memory::wrong_links),
     full("fault-d6-exported", BE_ALLOC, be_alloc::outlived),
-    check("be-alloc-refused", BE_ALLOC, be_alloc::refused).pvh_first(),
+    full("be-alloc-refused", BE_ALLOC, be_alloc::refused),
     check(
         "be-alloc-backend-killed-while-flipping",
         BE_ALLOC,
         faults::backend_killed,
     )
     .pvh_first(),
-    check("be-alloc-unbound-while-flipping", BE_ALLOC, faults::unbound).pvh_first(),
+    full("be-alloc-unbound-while-flipping", BE_ALLOC, faults::unbound),
     full("be-alloc-checkpointed", BE_ALLOC, saving::checkpointed),
     full("be-alloc-not-migrated", BE_ALLOC, saving::not_migrated),
     full("be-alloc-suspended", BE_ALLOC, saving::suspended),
@@ -440,21 +446,20 @@ pub const SCENARIOS: &[Scenario] = &[
         BE_ALLOC,
         guests::destroyed,
     )
-    .pvh_first(),
-    last("be-alloc-limit", BE_ALLOC, be_alloc::limit).pvh_first(),
-    check("grants-used-up", FEW_GRANTS, limits::grants),
-    check("be-alloc-no-room", FEW_MAPPINGS, limits::mappings).pvh_first(),
+    .in_full(),
+    last("be-alloc-limit", BE_ALLOC, be_alloc::limit).in_full(),
+    full("grants-used-up", FEW_GRANTS, limits::grants),
+    full("be-alloc-no-room", FEW_MAPPINGS, limits::mappings),
     check("rounds", STAMP, errors::rounds).pvh_first(),
     full("rounds-10000", STAMP, errors::many_rounds),
     check("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds).pvh_first(),
     full("be-alloc-rounds-10000", BE_ALLOC_STAMP, errors::many_rounds),
-    check("driver-domain", DRIVER_DOMAIN, driver_domain::shows).pvh_first(),
-    check(
+    full("driver-domain", DRIVER_DOMAIN, driver_domain::shows),
+    full(
         "driver-domain-backend-killed",
         DRIVER_DOMAIN,
         faults::backend_killed,
-    )
-    .pvh_first(),
+    ),
     last(
         "fault-c3-retargeted",
         DRIVER_DOMAIN,
@@ -466,28 +471,29 @@ pub const SCENARIOS: &[Scenario] = &[
         DRIVER_DOMAIN,
         driver_domain::destroyed,
     )
-    .pvh_first(),
+    .in_full(),
     check(
         "screen-card-1024x768",
         SCREEN,
         cards::every_format_on_the_first_head,
-    ),
-    check("screen-console", SCREEN, clients::console).pvh_first(),
-    check("modetest", SCREEN, clients::modetest).pvh_first(),
-    check("drm-info", SCREEN, clients::drm_info).pvh_first(),
+    )
+    .pvh_first(),
+    full("screen-console", SCREEN, clients::console),
+    full("modetest", SCREEN, clients::modetest),
+    full("drm-info", SCREEN, clients::drm_info),
     check("weston", SCREEN, clients::weston),
-    last("shut-down-while-flipping", SCREEN, guests::shut_down).pvh_first(),
+    last("shut-down-while-flipping", SCREEN, guests::shut_down).in_full(),
     full(
         "screen-card-1920x1080",
         LARGE_SCREEN,
         cards::xrgb_on_the_first_head,
     ),
     check("zero-copy-card-1024x768", ZERO_COPY, zero_copy::card),
-    check("zero-copy-formats", ZERO_COPY, zero_copy::every_format).pvh_first(),
+    full("zero-copy-formats", ZERO_COPY, zero_copy::every_format),
     check("zero-copy-flips", ZERO_COPY, zero_copy::flips).pvh_first(),
-    check("zero-copy-console", ZERO_COPY, zero_copy::console).pvh_first(),
-    check("zero-copy-weston", ZERO_COPY, zero_copy::weston).pvh_first(),
-    last("zero-copy-destroyed", ZERO_COPY, zero_copy::destroyed),
+    full("zero-copy-console", ZERO_COPY, zero_copy::console),
+    full("zero-copy-weston", ZERO_COPY, zero_copy::weston),
+    last("zero-copy-destroyed", ZERO_COPY, zero_copy::destroyed).in_full(),
     check(
         "be-alloc-zero-copy-card",
         BE_ALLOC_ZERO_COPY,
@@ -505,13 +511,13 @@ pub const SCENARIOS: &[Scenario] = &[
         BE_ALLOC_ZERO_COPY,
         zero_copy::destroyed,
     )
-    .pvh_first(),
+    .in_full(),
     last(
         "be-alloc-zero-copy-bochs",
         BE_ALLOC_BOCHS,
         zero_copy::card_of_backend,
     )
-    .pvh_first(),
+    .in_full(),
     full("zero-copy-card-1920x1080", LARGE_ZERO_COPY, zero_copy::card),
-    last("zero-copy-checksum", VKMS, zero_copy::checksum).pvh_first(),
+    last("zero-copy-checksum", VKMS, zero_copy::checksum).in_full(),
 ];
