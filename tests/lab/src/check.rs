@@ -2,29 +2,15 @@
 //! The tests: host, gates, and scenarios.
 
 use crate::arch::Arch;
-use crate::backend::Backend;
-use crate::backend::Place;
 use crate::bare;
-use crate::bench::Bench;
 use crate::bench::Driver;
-use crate::bench::Home;
-use crate::bench::Setting;
-use crate::bench::boot_guest;
 use crate::cli;
 use crate::cli::Front;
 use crate::gates;
-use crate::guest::Config;
-use crate::guest::Guest;
 use crate::guest::Kind;
-use crate::health;
-use crate::health::Accounts;
-use crate::health::Baseline;
-use crate::health::Mark;
 use crate::image;
 use crate::kernel::Kernel;
-use crate::link::Domain;
 use crate::machine::Ingredients;
-use crate::machine::Machine;
 use crate::paths::cache;
 use crate::paths::outside;
 use crate::paths::repo;
@@ -34,37 +20,35 @@ use crate::programs::cargo;
 use crate::progress::Step;
 use crate::qemu::Resolution;
 use crate::report::Report;
-use crate::scenarios::After;
 use crate::scenarios::KINDS;
 use crate::scenarios::SCENARIOS;
 use crate::scenarios::Scenario;
 use crate::scenarios::Tier;
 use crate::scenarios::watched;
+use crate::stage::Stage;
 use crate::vkms;
-use crate::watch;
 use crate::watch::Watch;
 use crate::watch::WatchedKernel;
 use anyhow::Context;
-use anyhow::Error;
 use anyhow::Result;
-use anyhow::anyhow;
-use anyhow::bail;
 use anyhow::ensure;
-use std::collections::HashMap;
 use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
 /// The tests that were asked for by name: all if none was.
-struct Only {
+pub struct Only {
     parts: Vec<String>,
     names: Vec<String>,
 }
 
 impl Only {
     /// What was asked for with `only`, of tests with these names.
-    fn of(only: Option<&str>, names: Vec<String>) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// When there is none of a name that was asked for.
+    pub fn of(only: Option<&str>, names: Vec<String>) -> Result<Self> {
         let parts: Vec<String> = only
             .into_iter()
             .flat_map(|only| only.split(','))
@@ -84,7 +68,7 @@ impl Only {
     }
 
     /// Whether a test was asked for. One by its exact name is not to bring along those that have it in theirs.
-    fn wants(&self, name: &str) -> bool {
+    pub fn wants(&self, name: &str) -> bool {
         let is_meant = |part: &String| match self.names.contains(part) {
             true => name == part,
             false => name.contains(part),
@@ -106,12 +90,8 @@ impl Selection {
             return false;
         };
         let in_tier = self.full || !self.only.is_all() || tier == Tier::Check;
-        kind.arch().has(self.front) && in_tier && self.only.wants(&full_name(scenario, kind))
+        kind.arch().has(self.front) && in_tier && self.only.wants(&scenario.name_in(kind))
     }
-}
-
-fn full_name(scenario: &Scenario, kind: Kind) -> String {
-    format!("{}-{kind}", scenario.name)
 }
 
 /// A test's name, and the test.
@@ -211,7 +191,7 @@ pub fn names() -> Vec<String> {
         .iter()
         .flat_map(|scenario| KINDS.map(|kind| (scenario, kind)))
         .filter(|(scenario, kind)| scenario.tier(*kind).is_some())
-        .map(|(scenario, kind)| full_name(scenario, kind));
+        .map(|(scenario, kind)| scenario.name_in(kind));
     host.chain(kernel).chain(scenarios).collect()
 }
 
@@ -233,14 +213,10 @@ fn watched_tests() -> impl Iterator<Item = (Watch, Kind, &'static Scenario)> {
     })
 }
 
-fn watched_name(watch: Watch, kind: Kind, scenario: &Scenario) -> String {
-    format!("{}-{watch}", full_name(scenario, kind))
-}
-
 /// The names of the tests of `check-debug`.
 pub fn watched_names() -> Vec<String> {
     watched_tests()
-        .map(|(watch, kind, scenario)| watched_name(watch, kind, scenario))
+        .map(|(watch, kind, scenario)| scenario.name_watched(kind, watch))
         .collect()
 }
 
@@ -260,7 +236,7 @@ pub fn run_watched(options: &cli::CheckDebug) -> Result<bool> {
     for watch in Watch::ALL {
         let parts: Vec<(Kind, &Scenario)> = watched_tests()
             .filter(|(other, kind, scenario)| {
-                *other == watch && only.wants(&watched_name(watch, *kind, scenario))
+                *other == watch && only.wants(&scenario.name_watched(*kind, watch))
             })
             .map(|(_, kind, scenario)| (kind, scenario))
             .collect();
@@ -407,275 +383,13 @@ fn scenarios(
     report: &mut Report,
 ) -> Result<()> {
     let driver = Driver::new(ingredients)?;
-    let mut stage = Stage {
-        ingredients,
-        driver: &driver,
-        machine: None,
-        cast: None,
-        baselines: HashMap::new(),
-        out: out.to_owned(),
-    };
+    let mut stage = Stage::new(ingredients, &driver, out);
     for (kind, scenario) in parts {
         let start = Instant::now();
         let outcome = stage.play(scenario, *kind);
         report.tell(&stage.name(scenario, *kind), outcome, start.elapsed());
     }
     Ok(())
-}
-
-/// A guest and a backend that scenarios of one setting share.
-struct Cast {
-    guest: Guest,
-    backend: Option<Backend>,
-    /// Where the backend runs, if not in Dom0.
-    driver_domain: Option<Guest>,
-    setting: Setting,
-    accounts: Accounts,
-}
-
-/// Where scenarios are played, one after the other.
-struct Stage<'a> {
-    ingredients: &'a Ingredients,
-    driver: &'a Driver,
-    machine: Option<Machine>,
-    cast: Option<Cast>,
-    /// What kernels that watch themselves tell in guests without our modules.
-    baselines: HashMap<Kind, Baseline>,
-    out: PathBuf,
-}
-
-impl Stage<'_> {
-    fn name(&self, scenario: &Scenario, kind: Kind) -> String {
-        match &self.ingredients.watched {
-            None => full_name(scenario, kind),
-            Some(kernel) => watched_name(kernel.watch, kind, scenario),
-        }
-    }
-
-    /// Play a scenario on what the one before left, or on a new guest, or on a new machine.
-    fn play(&mut self, scenario: &Scenario, kind: Kind) -> Result<()> {
-        let out = self.out.join(self.name(scenario, kind));
-        std::fs::create_dir_all(&out)?;
-        self.set(scenario, kind, &out)?;
-        let (Some(machine), Some(cast)) = (&mut self.machine, &mut self.cast) else {
-            bail!("there is no guest")
-        };
-        let console = cast.guest.console(machine);
-        let marks = (Mark::end_of(machine.serial()), Mark::end_of(&console));
-        let of_driver = cast.driver_domain.as_ref().map(|domain| {
-            let console = domain.console(machine);
-            (Mark::end_of(&console), console)
-        });
-        let mut bench = Bench {
-            machine,
-            guest: &cast.guest,
-            backend: &mut cast.backend,
-            setting: cast.setting,
-            driver: self.driver,
-            accounts: &mut cast.accounts,
-            out: &out,
-        };
-        let mut outcome = (scenario.run)(&mut bench);
-        let serial = marks.0.since(bench.machine.serial());
-        if outcome.is_ok() && scenario.after == After::AsBefore {
-            outcome = cast
-                .accounts
-                .settle(machine, &cast.guest, &out)
-                .map(|accounts| cast.accounts = accounts);
-        }
-        let baseline = self.baselines.get(&kind);
-        if let (Ok(()), After::AsBefore, Some(baseline)) = (&outcome, scenario.after, baseline) {
-            outcome = nothing_is_lost(machine, &cast.guest, baseline, &out);
-        }
-        let said = cast.backend.as_ref().map(|backend| backend.said(machine));
-        let domu = marks.1.since(&console);
-        let of_driver = of_driver.map(|(mark, console)| mark.since(&console));
-        let complaint = match scenario.after {
-            After::Panicked => {
-                std::fs::write(out.join("panic.log"), domu?)?;
-                keep_logs(&out, serial, Ok(String::new()), of_driver, said, baseline)
-            }
-            After::AsBefore | After::Gone => {
-                keep_logs(&out, serial, domu, of_driver, said, baseline)
-            }
-        };
-        let outcome = outcome
-            .and(complaint)
-            .map_err(|error| with_place(error, &out));
-        if outcome.is_err() || scenario.after != After::AsBefore {
-            self.strike(outcome.is_err());
-        }
-        outcome
-    }
-
-    /// Have a machine, a backend and a guest for a scenario.
-    fn set(&mut self, scenario: &Scenario, kind: Kind, out: &Path) -> Result<()> {
-        let fits = |cast: &Cast| {
-            cast.setting == scenario.setting
-                && cast.guest.config.kind == kind
-                && cast.backend.is_some()
-        };
-        if self.cast.as_ref().is_some_and(fits) {
-            return Ok(());
-        }
-        self.strike(false);
-        let machine = match &mut self.machine {
-            Some(machine) => machine,
-            None => self
-                .machine
-                .insert(Machine::boot(self.ingredients, &cache("run"))?),
-        };
-        if let (Some(kernel), false) = (
-            &self.ingredients.watched,
-            self.baselines.contains_key(&kind),
-        ) {
-            let of_bare = self.out.join(format!("bare-{kind}-{}", kernel.watch));
-            let baseline = watch::baseline(machine, kind, &of_bare)?;
-            self.baselines.insert(kind, baseline);
-        }
-        let baseline = self.baselines.get(&kind);
-        let result = cast(machine, self.driver, scenario.setting, kind, out, baseline);
-        match result {
-            Ok(cast) => self.cast = Some(cast),
-            Err(error) => {
-                // Whatever is half there goes with the machine.
-                self.machine = None;
-                return Err(with_place(error, out));
-            }
-        }
-        Ok(())
-    }
-
-    /// Take guest and backend down. After a failure nothing is trusted any more, and the machine goes too.
-    fn strike(&mut self, failed: bool) {
-        let (cast, machine) = (self.cast.take(), self.machine.as_mut());
-        if failed {
-            self.machine = None;
-            return;
-        }
-        if let (Some(cast), Some(machine)) = (cast, machine) {
-            // A guest that a scenario destroyed is not there any more.
-            let destroy = |machine: &mut Machine, guest: &Guest| {
-                let id = guest.id;
-                machine.dom0(&format!(
-                    "xl destroy {id} 2>/dev/null || ! xl domname {id} 2>/dev/null"
-                ))
-            };
-            let guest = destroy(machine, &cast.guest);
-            let backend = cast
-                .backend
-                .map_or(Ok(()), |backend| backend.stop(machine).map(|_| ()));
-            let driver_domain = cast
-                .driver_domain
-                .map_or(Ok(String::new()), |domain| destroy(machine, &domain));
-            if guest.is_err() || backend.is_err() || driver_domain.is_err() {
-                self.machine = None;
-            }
-        }
-    }
-}
-
-/// Start a backend and a guest, and note what the guest has.
-fn cast(
-    machine: &mut Machine,
-    driver: &Driver,
-    setting: Setting,
-    kind: Kind,
-    out: &Path,
-    baseline: Option<&Baseline>,
-) -> Result<Cast> {
-    let serial = Mark::end_of(machine.serial());
-    let driver_domain = match setting.home {
-        Home::Dom0 => None,
-        Home::DriverDomain => Some(Guest::boot(machine, Config::driver_domain())?),
-    };
-    let place = Place {
-        domain: driver_domain.as_ref().map_or(Domain::Zero, Guest::domain),
-        output: setting.output,
-    };
-    let backend = Backend::start(machine, place)?;
-    let name = format!("{kind}-guest");
-    let booted =
-        boot_guest(machine, driver, kind, &name, setting, place.domain).and_then(|guest| {
-            let accounts = Accounts::count(machine, &guest, setting.frame())?;
-            Ok((guest, accounts))
-        });
-    let of_driver = driver_domain
-        .as_ref()
-        .map(|domain| Mark::default().since(&domain.console(machine)));
-    let console = machine.share().join(format!("console/guest-{name}.log"));
-    let domu = Mark::default().since(&console);
-    let boot = out.join("boot");
-    std::fs::create_dir_all(&boot)?;
-    let said = backend.said(machine);
-    let complaint = keep_logs(
-        &boot,
-        serial.since(machine.serial()),
-        domu,
-        of_driver,
-        Some(said),
-        baseline,
-    );
-    let (guest, accounts) = booted?;
-    complaint.context("while the guest booted")?;
-    Ok(Cast {
-        guest,
-        backend: Some(backend),
-        driver_domain,
-        setting,
-        accounts,
-    })
-}
-
-/// What our modules have allocated in a guest whose kernel watches itself, they have given back or can still find.
-fn nothing_is_lost(
-    machine: &mut Machine,
-    guest: &Guest,
-    baseline: &Baseline,
-    out: &Path,
-) -> Result<()> {
-    let leaks = watch::leaks(machine, guest)?;
-    std::fs::write(out.join("kmemleak"), &leaks)?;
-    match baseline.leak(&leaks) {
-        None => Ok(()),
-        Some(leak) => bail!("memory is lost:\n{leak}"),
-    }
-}
-
-/// Write a scenario's logs and look for complaints in them.
-fn keep_logs(
-    out: &Path,
-    serial: Result<String>,
-    domu: Result<String>,
-    driver_domain: Option<Result<String>>,
-    backend: Option<Result<String>>,
-    baseline: Option<&Baseline>,
-) -> Result<()> {
-    let serial = serial?;
-    let of_one = |said: Option<Result<String>>| said.and_then(Result::ok).unwrap_or_default();
-    let logs = [
-        ("xen.log", health::of_xen(&serial)),
-        ("dom0.log", health::of_dom0(&serial)),
-        ("domu.log", domu.unwrap_or_default()),
-        ("driver-domain.log", of_one(driver_domain)),
-        ("backend.log", of_one(backend)),
-    ];
-    let mut found = None;
-    for (name, text) in &logs {
-        std::fs::write(out.join(name), text)?;
-        let complaint = match baseline {
-            Some(baseline) if *name == "domu.log" => baseline.complaint(text),
-            _ => health::complaint(text),
-        };
-        if let (None, Some(line)) = (&found, complaint) {
-            found = Some(anyhow!("{name} has: {line}"));
-        }
-    }
-    found.map_or(Ok(()), Err)
-}
-
-fn with_place(error: Error, out: &Path) -> Error {
-    anyhow!("{error:#}\nlogs: {}", outside(out))
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod progress;
 mod qemu;
 mod report;
 mod scenarios;
+mod stage;
 mod trial;
 mod vkms;
 mod watch;

@@ -30,6 +30,7 @@ use crate::bench::Home;
 use crate::bench::Setting;
 use crate::guest::Kind;
 use crate::guest::Limits;
+use crate::watch::Watch;
 use anyhow::Result;
 use misbehaviour::answers;
 use misbehaviour::ends;
@@ -95,6 +96,16 @@ impl Scenario {
             pv: Tier::Full,
             ..self
         }
+    }
+
+    /// The test's name in such guests.
+    pub fn name_in(&self, kind: Kind) -> String {
+        format!("{}-{kind}", self.name)
+    }
+
+    /// The test's name in such guests whose kernel watches itself.
+    pub fn name_watched(&self, kind: Kind, watch: Watch) -> String {
+        format!("{}-{watch}", self.name_in(kind))
     }
 
     /// The same, in PV guests only by `make check-full`.
