@@ -16,6 +16,7 @@ help:
 	@echo 'make check        the tests of every landing; logs go to out/check'
 	@echo 'make check-full   all tests, with those that take long'
 	@echo 'make check-debug  scenarios in guests whose kernel watches itself; logs go to out/check-debug'
+	@echo 'make check-mutants  broken modules, which the tests must see; logs go to out/check-mutants'
 	@echo 'make bench-zcopy  what a frame costs, copied and not; goes to out/bench-zcopy'
 	@echo 'make list         the names of the tests'
 	@echo 'make module       build the modules and say where they are'
@@ -40,6 +41,9 @@ check-full:
 check-debug:
 	@$(LAB) check-debug $(if $(KVER),--kver '$(KVER)') $(only)
 
+check-mutants:
+	@$(LAB) check-mutants $(if $(KVER),--kver '$(KVER)') $(only)
+
 bench-zcopy:
 	@$(LAB) bench-zcopy $(common) $(only)
 
@@ -61,4 +65,4 @@ shell:
 clean:
 	rm -rf out
 
-.PHONY: help demo check check-full check-debug bench-zcopy list module prepare try shell clean
+.PHONY: help demo check check-full check-debug check-mutants bench-zcopy list module prepare try shell clean

@@ -27,6 +27,8 @@ pub enum Command {
     Check(Check),
     /// Run scenarios in guests whose kernel watches itself.
     CheckDebug(CheckDebug),
+    /// Break the modules in known ways, and see that the tests turn red.
+    CheckMutants(CheckMutants),
     /// Fetch and make all that the other commands need.
     Prepare(Common),
     /// Build the modules only, and say where they are.
@@ -71,6 +73,17 @@ pub struct CheckDebug {
     #[arg(long, value_name = "RELEASE", default_value = DEFAULT_RELEASE)]
     pub kver: String,
     /// Run only the tests whose name is or contains this, or one of these with commas in between.
+    #[arg(long, value_name = "NAME")]
+    pub only: Option<String>,
+}
+
+/// Options of `check-mutants`.
+#[derive(Debug, Args)]
+pub struct CheckMutants {
+    /// The Debian kernel to build for and to boot.
+    #[arg(long, value_name = "RELEASE", default_value = DEFAULT_RELEASE)]
+    pub kver: String,
+    /// Use only the patches whose name is or contains this, or one of these with commas in between.
     #[arg(long, value_name = "NAME")]
     pub only: Option<String>,
 }

@@ -100,9 +100,9 @@ impl Kernel {
         self.dir.join("modules").join(&self.release)
     }
 
-    /// `make` for modules of this kernel out of the repository, with objects in `dir`.
-    fn module_make(&self, dir: &Path) -> Command {
-        let mut make = self.external_make(Path::new(REPO));
+    /// `make` for our modules out of `source`, with objects in `dir`.
+    fn module_make(&self, source: &Path, dir: &Path) -> Command {
+        let mut make = self.external_make(source);
         make.arg(format!("MO={}", dir.display()));
         make
     }
@@ -140,7 +140,7 @@ impl Kernel {
             // Clippy only speaks of what is compiled.
             std::fs::remove_dir_all(&dir)?;
         }
-        let mut make = self.module_make(&dir);
+        let mut make = self.module_make(Path::new(REPO), &dir);
         if clippy {
             make.arg("CLIPPY=1");
         }
@@ -150,6 +150,19 @@ impl Kernel {
             self.check_version_magic(module)?;
         }
         Ok(modules)
+    }
+
+    /// Build [`MODULES`] of a changed copy of their source, and return their paths.
+    ///
+    /// # Errors
+    ///
+    /// When the build fails or warns.
+    pub fn build_modules_of(&self, source: &Path) -> Result<Vec<PathBuf>> {
+        let step = Step::new(format!("building changed modules for {}", self.release));
+        let dir = cache(&format!("module-mutant-{}", self.release));
+        let mut make = self.module_make(source, &dir);
+        make.arg("modules");
+        compile(make, &dir, &step)
     }
 
     /// Compare the Rust symbols of the prepared tree with those of Debian's kernel. They have hashes in their names that

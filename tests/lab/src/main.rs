@@ -20,6 +20,7 @@ mod initramfs;
 mod kernel;
 mod link;
 mod machine;
+mod mutants;
 mod oracle;
 mod paths;
 mod process;
@@ -56,6 +57,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Demo(options) => demo::run(options).map(|()| true),
         Command::Check(options) => check::run(options),
         Command::CheckDebug(options) => check::run_watched(options),
+        Command::CheckMutants(options) => mutants::run(options),
         Command::Prepare(options) => check::prepare(options).map(|()| true),
         Command::Module(options) => {
             for module in kernel::Kernel::prepare(&options.kver)?.build_modules(false)? {
