@@ -162,6 +162,7 @@ impl Dbuf {
         geometry: DumbGeometry,
         dmabuf: Arc<Attached>,
     ) -> Result<Arc<Self>> {
+        display.make_room(geometry.size)?;
         Self::enter_new(display, geometry, Pages::OfDmaBuf(dmabuf))
     }
 

@@ -331,6 +331,21 @@ impl Display {
         asked.is_err() || fbs || dbufs
     }
 
+    /// Says whether `size` bytes can be granted. If they cannot at once, what user space has dropped and the backend has not forgotten yet is waited for.
+    ///
+    /// # Errors
+    ///
+    /// `ENOSPC`: not now, or never.
+    pub(crate) fn make_room(&self, size: u64) -> Result {
+        let pages = usize::try_from(size.div_ceil(PAGE_SIZE as u64)).map_err(|_| ENOSPC)?;
+        let grants = pages.checked_add(pgdir::pages(pages)).ok_or(ENOSPC)?;
+        let grants = u64::try_from(grants)?;
+        grant::admit(grants).or_else(|_| {
+            self.collect();
+            grant::admit(grants)
+        })
+    }
+
     /// The backend has not done what a request asked for.
     pub(crate) fn refused(&self, operation: Operation, e: CallError) {
         let operation = operation.name();
@@ -522,9 +537,7 @@ impl kms::driver::Driver for Display {
     }
 
     fn admit(&self, size: u64) -> Result {
-        let pages = usize::try_from(size.div_ceil(PAGE_SIZE as u64)).map_err(|_| ENOSPC)?;
-        let grants = pages.checked_add(pgdir::pages(pages)).ok_or(ENOSPC)?;
-        grant::admit(u64::try_from(grants)?)
+        self.make_room(size)
     }
 
     fn allocate_buffer(

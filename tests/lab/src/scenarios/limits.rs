@@ -3,6 +3,9 @@
 
 use super::be_alloc::theirs;
 use super::faults::shows_a_card;
+use super::faults::start_backend;
+use super::misbehaviour::with_faults;
+use crate::backend::Place;
 use crate::bench::Bench;
 use crate::guest::Kind;
 use anyhow::Result;
@@ -15,6 +18,13 @@ pub fn grants(bench: &mut Bench<'_>) -> Result<()> {
         return Ok(());
     }
     shows_a_card(bench)?;
+    // What a program has freed it can have again, also while the backend takes its time to forget it.
+    let slow = "on = \"DBUF_DESTROY\"\ntimes = 0\nanswer = { late = 0.3 }";
+    with_faults(bench, &[slow], |bench| {
+        bench.test("exhaust")?;
+        Ok(())
+    })?;
+    start_backend(bench, Place::in_dom0(bench.setting.output))?;
     bench.test("exhaust")?;
     shows_a_card(bench)
 }

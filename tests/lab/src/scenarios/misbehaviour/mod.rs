@@ -144,7 +144,7 @@ pub fn fails(bench: &mut Bench<'_>, arguments: &str, why: &str) -> Result<()> {
 }
 
 /// Do something with a backend that has these faults: every one must have come about.
-fn with_faults(
+pub fn with_faults(
     bench: &mut Bench<'_>,
     faults: &[&str],
     during: impl FnOnce(&mut Bench<'_>) -> Result<()>,
