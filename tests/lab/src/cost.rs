@@ -63,7 +63,7 @@ const LOADS: [Load; 2] = [
             width: 3840,
             height: 2160,
         }],
-        rate: 5,
+        rate: 4,
     },
 ];
 
