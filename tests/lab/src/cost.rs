@@ -63,7 +63,7 @@ const LOADS: [Load; 2] = [
             width: 3840,
             height: 2160,
         }],
-        rate: 4,
+        rate: 2,
     },
 ];
 
@@ -114,7 +114,7 @@ impl Way {
 }
 
 /// How long costs are counted, and before that what Dom0 and the guest do by themselves: as long, since the counting costs something too.
-const WINDOW: Duration = Duration::from_secs(20);
+const WINDOW: Duration = Duration::from_secs(30);
 
 /// How long there are flips before and after those that are counted.
 const MARGIN: Duration = Duration::from_secs(6);
