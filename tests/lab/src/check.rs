@@ -24,6 +24,7 @@ use crate::scenarios::KINDS;
 use crate::scenarios::SCENARIOS;
 use crate::scenarios::Scenario;
 use crate::scenarios::Tier;
+use crate::scenarios::in_guests;
 use crate::scenarios::watched;
 use crate::stage::Stage;
 use crate::vkms;
@@ -187,11 +188,7 @@ pub fn run(options: &cli::Check) -> Result<bool> {
 pub fn names() -> Vec<String> {
     let host = HOST_TESTS.iter().map(|(name, _)| (*name).to_owned());
     let kernel = KERNEL_TESTS.iter().map(|(name, _)| (*name).to_owned());
-    let scenarios = SCENARIOS
-        .iter()
-        .flat_map(|scenario| KINDS.map(|kind| (scenario, kind)))
-        .filter(|(scenario, kind)| scenario.tier(*kind).is_some())
-        .map(|(scenario, kind)| scenario.name_in(kind));
+    let scenarios = in_guests().map(|(kind, scenario)| scenario.name_in(kind));
     host.chain(kernel).chain(scenarios).collect()
 }
 

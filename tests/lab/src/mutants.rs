@@ -16,9 +16,8 @@ use crate::paths::outside;
 use crate::paths::repo;
 use crate::process::output;
 use crate::report::Report;
-use crate::scenarios::KINDS;
-use crate::scenarios::SCENARIOS;
 use crate::scenarios::Scenario;
+use crate::scenarios::in_guests;
 use crate::stage::Stage;
 use anyhow::Context;
 use anyhow::Result;
@@ -59,10 +58,7 @@ impl Mutant {
 
     /// The scenario that must turn red, and in what guest.
     fn scenario(&self) -> Result<(Kind, &'static Scenario)> {
-        KINDS
-            .into_iter()
-            .flat_map(|kind| SCENARIOS.iter().map(move |scenario| (kind, scenario)))
-            .filter(|(kind, scenario)| scenario.tier(*kind).is_some())
+        in_guests()
             .find(|(kind, scenario)| scenario.name_in(*kind) == self.test)
             .with_context(|| {
                 format!(

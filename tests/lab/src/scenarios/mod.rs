@@ -41,6 +41,14 @@ pub use clients::CLIENT;
 pub use clients::KMSCUBE;
 pub use clients::WESTON;
 
+/// Every scenario in every guest that it is for.
+pub fn in_guests() -> impl Iterator<Item = (Kind, &'static Scenario)> {
+    SCENARIOS
+        .iter()
+        .flat_map(|scenario| KINDS.map(|kind| (kind, scenario)))
+        .filter(|(kind, scenario)| scenario.tier(*kind).is_some())
+}
+
 /// When a scenario is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tier {
