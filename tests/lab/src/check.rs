@@ -12,7 +12,7 @@ use crate::image;
 use crate::kernel::Kernel;
 use crate::machine::Ingredients;
 use crate::paths::cache;
-use crate::paths::outside;
+use crate::paths::remove_old;
 use crate::paths::repo;
 use crate::process::run_logged;
 use crate::programs;
@@ -147,8 +147,8 @@ pub fn run(options: &cli::Check) -> Result<bool> {
     let any_scenario = SCENARIOS
         .iter()
         .any(|scenario| KINDS.iter().any(|kind| selection.wants(scenario, *kind)));
-    if any_scenario && out.exists() {
-        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
+    if any_scenario {
+        remove_old(&out)?;
     }
     for arch in Arch::ALL {
         // The kernel tests are the same everywhere, and one of them boots a PC.
@@ -222,12 +222,10 @@ pub fn watched_names() -> Vec<String> {
 /// # Errors
 ///
 /// When what they need cannot be made.
-pub fn run_watched(options: &cli::CheckDebug) -> Result<bool> {
+pub fn run_watched(options: &cli::CheckBuilt) -> Result<bool> {
     let only = Only::of(options.only.as_deref(), watched_names())?;
     let out = repo("out/check-debug");
-    if out.exists() {
-        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
-    }
+    remove_old(&out)?;
     let mut ingredients = ingredients(Kernel::prepare(&options.kver)?, Front::Rust)?;
     let mut report = Report::default();
     for watch in Watch::ALL {

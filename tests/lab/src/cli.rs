@@ -26,9 +26,9 @@ pub enum Command {
     /// Run the tests: host, gates, and scenarios in PV and PVH guests.
     Check(Check),
     /// Run scenarios in guests whose kernel watches itself.
-    CheckDebug(CheckDebug),
+    CheckDebug(CheckBuilt),
     /// Break the modules in known ways, and see that the tests turn red.
-    CheckMutants(CheckMutants),
+    CheckMutants(CheckBuilt),
     /// Fetch and make all that the other commands need.
     Prepare(Common),
     /// Build the modules only, and say where they are.
@@ -66,24 +66,13 @@ pub struct Check {
     pub full: bool,
 }
 
-/// Options of `check-debug`.
+/// Options of `check-debug` and `check-mutants`.
 #[derive(Debug, Args)]
-pub struct CheckDebug {
-    /// The stock Debian kernel whose source is built, and which Dom0 has.
+pub struct CheckBuilt {
+    /// The Debian kernel to build for, or to build anew from its source; Dom0 boots it.
     #[arg(long, value_name = "RELEASE", default_value = DEFAULT_RELEASE)]
     pub kver: String,
-    /// Run only the tests whose name is or contains this, or one of these with commas in between.
-    #[arg(long, value_name = "NAME")]
-    pub only: Option<String>,
-}
-
-/// Options of `check-mutants`.
-#[derive(Debug, Args)]
-pub struct CheckMutants {
-    /// The Debian kernel to build for and to boot.
-    #[arg(long, value_name = "RELEASE", default_value = DEFAULT_RELEASE)]
-    pub kver: String,
-    /// Use only the patches whose name is or contains this, or one of these with commas in between.
+    /// Take only those tests, or patches, whose name is or contains this, or one of these with commas in between.
     #[arg(long, value_name = "NAME")]
     pub only: Option<String>,
 }

@@ -13,6 +13,7 @@ use crate::kernel::Kernel;
 use crate::machine::Ingredients;
 use crate::paths::cache;
 use crate::paths::outside;
+use crate::paths::remove_old;
 use crate::paths::repo;
 use crate::process::output;
 use crate::report::Report;
@@ -105,15 +106,13 @@ fn all() -> Result<Vec<Mutant>> {
 /// # Errors
 ///
 /// When a patch's heading makes no sense, or what machines need cannot be made.
-pub fn run(options: &cli::CheckMutants) -> Result<bool> {
+pub fn run(options: &cli::CheckBuilt) -> Result<bool> {
     let mut mutants = all()?;
     let names = mutants.iter().map(|mutant| mutant.name.clone()).collect();
     let only = Only::of(options.only.as_deref(), names)?;
     mutants.retain(|mutant| only.wants(&mutant.name));
     let out = repo("out/check-mutants");
-    if out.exists() {
-        std::fs::remove_dir_all(&out).with_context(|| outside(&out))?;
-    }
+    remove_old(&out)?;
     let mut report = Report::default();
     for arch in Arch::ALL {
         let mut parts = Vec::new();

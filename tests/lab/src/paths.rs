@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Where things are, inside the toolchain root, and what to call them outside of it.
 
+use anyhow::Context;
+use anyhow::Result;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -29,4 +31,16 @@ pub fn outside(path: &Path) -> String {
         }
     }
     path.display().to_string()
+}
+
+/// Removes a directory that an earlier run has left, if there is one.
+///
+/// # Errors
+///
+/// When something in it cannot be removed.
+pub fn remove_old(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).with_context(|| outside(dir))?;
+    }
+    Ok(())
 }
