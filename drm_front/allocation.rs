@@ -128,13 +128,8 @@ fn try_allocate(
     let pages = geometry.size.div_ceil(PAGE_SIZE as u64);
     let pages = usize::try_from(pages).map_err(|_| local(ENOSPC))?;
     let limit = u64::from(module_parameters::be_alloc_mib.value()).saturating_mul(PAGES_PER_MIB);
-    let take = || foreign::PAGES.take(pages, limit);
-    let share = take()
-        .or_else(|_| {
-            // What user space has dropped may not have been given back yet.
-            display.collect();
-            take()
-        })
+    let share = display
+        .take_with_room(|| foreign::PAGES.take(pages, limit))
         .map_err(|e| Failure::Now("the limit be_alloc_mib is reached", e))?;
     let directory = Directory::new(session.peer, pages).map_err(local)?;
 

@@ -43,6 +43,7 @@ use crate::{
     imported::ImportedBuffer,
     kms::{
         driver::{
+            Driver,
             DumbGeometry,
             FbGeometry, //
         },
@@ -162,7 +163,7 @@ impl Dbuf {
         geometry: DumbGeometry,
         dmabuf: Arc<Attached>,
     ) -> Result<Arc<Self>> {
-        display.make_room(geometry.size)?;
+        display.admit(geometry.size)?;
         Self::enter_new(display, geometry, Pages::OfDmaBuf(dmabuf))
     }
 

@@ -331,18 +331,16 @@ impl Display {
         asked.is_err() || fbs || dbufs
     }
 
-    /// Says whether `size` bytes can be granted. If they cannot at once, what user space has dropped and the backend has not forgotten yet is waited for.
+    /// Takes a share of something bounded. If none is left, it waits until the backend has forgotten what user space has dropped,
+    /// which makes room, and tries once more.
     ///
     /// # Errors
     ///
-    /// `ENOSPC`: not now, or never.
-    pub(crate) fn make_room(&self, size: u64) -> Result {
-        let pages = usize::try_from(size.div_ceil(PAGE_SIZE as u64)).map_err(|_| ENOSPC)?;
-        let grants = pages.checked_add(pgdir::pages(pages)).ok_or(ENOSPC)?;
-        let grants = u64::try_from(grants)?;
-        grant::admit(grants).or_else(|_| {
+    /// As of `take`.
+    pub(crate) fn take_with_room<T>(&self, take: impl Fn() -> Result<T>) -> Result<T> {
+        take().or_else(|_| {
             self.collect();
-            grant::admit(grants)
+            take()
         })
     }
 
@@ -537,7 +535,10 @@ impl kms::driver::Driver for Display {
     }
 
     fn admit(&self, size: u64) -> Result {
-        self.make_room(size)
+        let pages = usize::try_from(size.div_ceil(PAGE_SIZE as u64)).map_err(|_| ENOSPC)?;
+        let grants = pages.checked_add(pgdir::pages(pages)).ok_or(ENOSPC)?;
+        let grants = u64::try_from(grants)?;
+        self.take_with_room(|| grant::admit(grants))
     }
 
     fn allocate_buffer(
