@@ -68,8 +68,12 @@ use crate::{
     }, //
 };
 
-/// How long a request may take. Not less than 2.5 s: a backend may wait 2 s for its display before it answers a DBUF_DESTROY.
+/// How long a request may take when it is the backend's turn to answer it. Not less than 2.5 s: a backend may wait 2 s for its display
+/// before it answers a DBUF_DESTROY.
 pub(crate) const REQUEST_LIMIT: Msecs = 3_000;
+
+/// How long it may take in all, however many the backend answers before it.
+const QUEUE_LIMIT: Msecs = 3 * REQUEST_LIMIT;
 
 /// After how long a backend that has been asked something, and has answered nothing at all since, is taken for stuck: five time-outs.
 const STUCK_LIMIT: Delta = Delta::from_millis(5 * REQUEST_LIMIT as i64);
@@ -203,9 +207,18 @@ enum Waiter {
     Config(Option<FbCookie>),
 }
 
+/// A request that somebody is to be told of.
+struct Waiting {
+    waiter: Waiter,
+    /// Which of the ring's requests it is, counted from 1.
+    order: u64,
+    /// When it was sent, or when the last one before it was answered.
+    since: Instant<Monotonic>,
+}
+
 struct RingState {
     ring: RequestRing,
-    waiters: [Option<Waiter>; RING_ENTRIES],
+    waiting: [Option<Waiting>; RING_ENTRIES],
     /// When the backend has answered last, or got something to answer.
     heard: Instant<Monotonic>,
 }
@@ -218,6 +231,19 @@ struct Requests<S: Sink> {
     #[pin]
     ring: SpinLockIrq<RingState>,
     sink: Arc<S>,
+}
+
+impl RingState {
+    /// The time of all that were sent after the one with this number begins anew: the backend is still at work on what was before them.
+    fn answered(&mut self, order: u64) {
+        let now = Instant::now();
+        self.heard = now;
+        for waiting in self.waiting.iter_mut().flatten() {
+            if waiting.order > order {
+                waiting.since = now;
+            }
+        }
+    }
 }
 
 impl<S: Sink> Requests<S> {
@@ -239,13 +265,13 @@ impl<S: Sink> Requests<S> {
 
     /// Makes the ring refuse everything, and tells all who wait.
     fn kill(&self) {
-        let waiters = {
+        let waiting = {
             let mut state = self.ring.lock();
             state.ring.kill();
-            core::mem::replace(&mut state.waiters, [const { None }; RING_ENTRIES])
+            core::mem::replace(&mut state.waiting, [const { None }; RING_ENTRIES])
         };
-        for waiter in waiters.into_iter().flatten() {
-            if let Waiter::Call(answer) = waiter {
+        for waiting in waiting.into_iter().flatten() {
+            if let Waiter::Call(answer) = waiting.waiter {
                 answer.give(LOST);
             }
         }
@@ -261,18 +287,21 @@ impl<S: Sink> Handler for Requests<S> {
             if state.ring.is_dead() {
                 return Eoi::Never;
             }
-            let waiters = &mut state.waiters;
+            let waiting = &mut state.waiting;
             let mut free = news.iter_mut();
+            let mut first = None;
             let drained = state.ring.consume(&self.page, |completion| {
-                let waiter = waiters
+                let waiting = waiting
                     .get_mut(completion.ticket.index())
                     .and_then(Option::take);
+                let order = waiting.as_ref().map(|waiting| waiting.order);
+                first = first.or(order).min(order.or(first));
                 if let Some(place) = free.next() {
-                    *place = Some((completion, waiter));
+                    *place = Some((completion, waiting.map(|waiting| waiting.waiter)));
                 }
             });
-            if drained.is_ok_and(|drained| drained.responses > 0) {
-                state.heard = Instant::now();
+            if let Some(first) = first {
+                state.answered(first);
             }
             (drained, state.ring.is_broken())
         };
@@ -350,7 +379,7 @@ impl<S: Sink> Link<S> {
                 page,
                 ring <- new_spinlock_irq!(RingState {
                     ring,
-                    waiters: [const { None }; RING_ENTRIES],
+                    waiting: [const { None }; RING_ENTRIES],
                     heard: Instant::now(),
                 }),
                 sink: sink.clone(),
@@ -489,8 +518,12 @@ impl<S: Sink> Session<S> {
                     SubmitError::Full => CallError::Full,
                     SubmitError::Dead => CallError::Lost,
                 })?;
-            if let Some(place) = state.waiters.get_mut(submitted.ticket.index()) {
-                *place = Some(waiter);
+            if let Some(place) = state.waiting.get_mut(submitted.ticket.index()) {
+                *place = Some(Waiting {
+                    waiter,
+                    order: state.ring.counters().requests,
+                    since: Instant::now(),
+                });
             }
             submitted
         };
@@ -533,18 +566,20 @@ impl<S: Sink> Session<S> {
     ///
     /// All of [`CallError`] but [`CallError::Full`].
     pub(crate) fn finish(&self, pending: &Pending) -> Result<(), CallError> {
-        // The limit counts from the sending: requests sent together time out together.
-        let elapsed = Msecs::try_from(pending.sent.elapsed().as_millis()).unwrap_or(Msecs::MAX);
-        let limit = REQUEST_LIMIT.saturating_sub(elapsed);
+        let limit = self.time_left(pending);
         let mut answer = pending.answer.wait(msecs_to_jiffies(limit.min(SUSPICION)));
-        if matches!(answer, Err(NoAnswer::TimedOut)) && limit > SUSPICION {
-            if self.is_deserted() {
-                if let Some(link) = self.links.get(pending.connector) {
-                    S::deserted(&link.requests.handler().sink);
-                }
-                return Err(CallError::Lost);
+        if matches!(answer, Err(NoAnswer::TimedOut)) && limit > SUSPICION && self.is_deserted() {
+            if let Some(link) = self.links.get(pending.connector) {
+                S::deserted(&link.requests.handler().sink);
             }
-            answer = pending.answer.wait(msecs_to_jiffies(limit - SUSPICION));
+            return Err(CallError::Lost);
+        }
+        // The time may grow while it is waited.
+        while matches!(answer, Err(NoAnswer::TimedOut)) {
+            match self.time_left(pending) {
+                0 => break,
+                left => answer = pending.answer.wait(msecs_to_jiffies(left)),
+            }
         }
         match answer {
             Ok(answer) => decode(answer),
@@ -565,6 +600,22 @@ impl<S: Sink> Session<S> {
                 }))
             }
         }
+    }
+
+    /// How long the answer may still be waited for. The time runs from the sending, so that requests sent together time out together; but not
+    /// while the backend answers those that were sent before.
+    fn time_left(&self, pending: &Pending) -> Msecs {
+        let since = |start: Instant<Monotonic>| {
+            Msecs::try_from(start.elapsed().as_millis()).unwrap_or(Msecs::MAX)
+        };
+        let turn = self.links.get(pending.connector).and_then(|link| {
+            let state = link.requests.handler().ring.lock();
+            let waiting = state.waiting.get(pending.ticket.index())?.as_ref()?;
+            Some(waiting.since)
+        });
+        REQUEST_LIMIT
+            .saturating_sub(since(turn.unwrap_or(pending.sent)))
+            .min(QUEUE_LIMIT.saturating_sub(since(pending.sent)))
     }
 
     /// Sends a PG_FLIP; a refusal goes to the sink.

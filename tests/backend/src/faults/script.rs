@@ -101,6 +101,9 @@ pub struct Fault {
     /// Hits without a reason, on both ports.
     #[serde(default)]
     pub storm: Option<Seconds>,
+    /// The backend does nothing at all for so long before it does what was asked for.
+    #[serde(default)]
+    pub stall: Option<Seconds>,
     /// The answer's slot is written again and again for so long, right and wrong in turn, before anything else is done.
     #[serde(default)]
     pub scribble: Option<Seconds>,
@@ -354,6 +357,7 @@ mod tests {
             inspect = true
             edid = { size = 0, bad-checksum = true }
             storm = 3
+            stall = 2
             scribble = 0.1
             then = "killed"
 

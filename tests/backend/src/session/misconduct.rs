@@ -82,17 +82,20 @@ impl Misconduct {
         }
     }
 
-    /// Hits the ports for so long, in a thread of its own.
+    /// Hits the ports for so long, in a thread of its own, and says how often.
     fn storm(&self, head: &Head, time: Duration) {
         let channels = self.channels.clone();
         let ports = [head.req_port().number(), head.evt_port().number()];
         let end = Instant::now() + time;
         thread::spawn(move || {
+            let mut hits = 0_u64;
             while Instant::now() < end {
                 for port in ports {
                     channels.notify(port);
+                    hits += 1;
                 }
             }
+            say!("storm over, {hits} hits");
         });
     }
 }
@@ -106,6 +109,9 @@ impl Session {
             return false;
         };
         let fault = order.fault.clone();
+        if let Some(time) = fault.stall {
+            thread::sleep(time.0);
+        }
         if let (Command::PageFlip { fb }, Some(head)) = (request.command, self.heads.get_mut(index))
         {
             head.set_event_fault(Some(order.clone()));

@@ -367,6 +367,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     full("fault-a9-no-answers", SMALL, answers::no_answers),
     full("fault-a10-late-answer", SMALL, answers::late_answer),
+    full("fault-a10-slow-queue", SMALL, answers::slow_queue),
     full("fault-a11-answer-order", SMALL, answers::answer_order),
     full("fault-a12-refused-ends", SMALL, answers::refused_ends),
     full(

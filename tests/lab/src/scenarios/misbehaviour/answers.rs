@@ -167,6 +167,21 @@ pub fn late_answer(bench: &mut Bench<'_>) -> Result<()> {
     })
 }
 
+/// Answers one after the other, each of them soon enough after the one before it, but not after the request: a backend that has much to do is waited for.
+pub fn slow_queue(bench: &mut Bench<'_>) -> Result<()> {
+    then_behaves(bench, |bench| {
+        let fault = "on = \"DBUF_CREATE\"\nfrom = 2\ntimes = 3\nstall = 2";
+        with_faults(bench, &[fault], |bench| {
+            bench.sh("jobs=; for i in 1 2 3; do \
+                 xen-display-test buffers --rounds 1 --max-bytes 65536 & jobs=\"$jobs $!\"; done; \
+                 for job in $jobs; do wait $job || exit; done")?;
+            let abandoned = count(bench, "abandoned")?;
+            ensure!(abandoned == 0, "requests that were given up: {abandoned}");
+            Ok(())
+        })
+    })
+}
+
 /// Whether nothing waits for the backend.
 fn nothing_is_left(bench: &mut Bench<'_>) -> Result<bool> {
     let left = bench.sh(
@@ -225,21 +240,42 @@ pub fn refused_framebuffer(bench: &mut Bench<'_>) -> Result<()> {
 /// Interrupts of the display that a guest lets through in a storm of five seconds and in 120 flips, each of which has two.
 const MOST_INTERRUPTS: u64 = 3000;
 
+/// How often the ports are hit in a storm that deserves the name.
+const LEAST_HITS: u64 = 4 * MOST_INTERRUPTS;
+
 /// Answers without a word, and words without an answer: these are let through less and less often.
 pub fn notifications(bench: &mut Bench<'_>) -> Result<()> {
     then_behaves(bench, |bench| {
         let faults = ["times = 5\nanswer = { notify = false }", "storm = 5"];
         let few_interrupts = |bench: &mut Bench<'_>| {
             let count = interrupts(bench)?;
+            let mut hits = None;
+            wait_until("the end of the storm", SHORT, || {
+                hits = storm(&bench.said_by_backend()?);
+                Ok(hits.is_some())
+            })?;
+            let hits = hits.context("no storm")?;
             ensure!(
                 bench.has_reference_driver()? || count < MOST_INTERRUPTS,
-                "there were {count} interrupts"
+                "there were {count} interrupts, of {hits} hits"
+            );
+            ensure!(
+                hits > LEAST_HITS,
+                "a storm of {hits} hits shows nothing, there were {count} interrupts"
             );
             Ok(())
         };
         flips_go_on_and(bench, &faults, NONE, few_interrupts)?;
         buffers_go_on(bench, &["answer = { notify = false }"])
     })
+}
+
+/// How often the backend has hit the ports, once it says so.
+fn storm(said: &str) -> Option<u64> {
+    let hits = said
+        .lines()
+        .find_map(|line| line.strip_prefix("storm over, ")?.strip_suffix(" hits"))?;
+    hits.parse().ok()
 }
 
 /// Interrupts of the rings that there are now. Those of a connection go with it.
