@@ -29,9 +29,6 @@ pub fn card(bench: &mut Bench<'_>) -> Result<()> {
 
 /// A program's buffer is in the backend's memory, but not in a PV guest, which says so once; the console's is always the guest's.
 pub fn memory(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     let connector = bench.connector(0)?;
     ensure!(theirs(bench)? == 0, "the console's buffer is the backend's");
     let job = bench.show("card --hold --variant 1")?;
@@ -59,9 +56,6 @@ pub fn memory(bench: &mut Bench<'_>) -> Result<()> {
 
 /// A picture in the memory of a backend that dies stays, under the program's mapping of it, and the next backend shows it.
 pub fn contents(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     let connector = bench.connector(0)?;
     let job = bench.show(&format!(
         "dirtyfb --changes 1 --step --hold --connector {}",
@@ -97,9 +91,6 @@ pub fn contents(bench: &mut Bench<'_>) -> Result<()> {
 /// A buffer that another driver has imported outlives the program's own hold on it: it is what it was, and the backend is asked to free it when the
 /// other driver has let go.
 pub fn outlived(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     let expected = usize::from(bench.guest.config.kind != Kind::Pv);
     bench.sh("modprobe vgem")?;
     let job = bench.show("prime --direction outlive --variant 2 --hold")?;
@@ -118,10 +109,6 @@ pub fn outlived(bench: &mut Bench<'_>) -> Result<()> {
 
 /// A backend that cannot allocate is not asked twice, and nothing is missing without it; the next one is asked again.
 pub fn refused(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
-        // It stands on nothing of ours, or does not ask.
-        return Ok(());
-    }
     wait_until("the end of all that the module holds", SHORT, || {
         let unloaded = bench.machine.dom0("rmmod xen_zcopy && echo gone || true")?;
         Ok(unloaded.contains("gone"))
@@ -144,10 +131,6 @@ pub fn refused(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Beyond the limit that the module was loaded with, buffers are in the guest's memory.
 pub fn limit(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
-        // It has no limit, or nothing that is limited.
-        return Ok(());
-    }
     let connector = bench.connector(0)?;
     let mib = bench.setting.frame().div_ceil(1 << 20);
     let load = bench.driver.command().to_owned();

@@ -2,7 +2,6 @@
 //! Misuse, and use that leaves much to tidy up.
 
 use crate::bench::Bench;
-use crate::guest::Kind;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -34,10 +33,6 @@ pub fn many_rounds(bench: &mut Bench<'_>) -> Result<()> {
 
 fn flipped_to(bench: &mut Bench<'_>, rounds: u32) -> Result<()> {
     let connector = bench.connector(1)?.name;
-    if bench.setting.be_alloc && bench.guest.config.kind == Kind::Pv {
-        // It allocates by itself, as without be-alloc.
-        return Ok(());
-    }
     if bench.setting.be_alloc {
         // The first mapping of foreign pages makes what the kernel keeps.
         bench.test(&format!("rounds --rounds 8 --connector {connector}"))?;

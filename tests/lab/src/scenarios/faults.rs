@@ -201,9 +201,6 @@ const ORPHANS: u32 = 16;
 
 /// A client with many buffers ends while its backend is stuck, or dead: that waits for nobody.
 pub fn closed_without_backend(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     const WAITS: &str = "cat /sys/kernel/debug/dri/0/waits";
     let connector = bench.connector(0)?.name;
     for kill in [false, true] {

@@ -7,16 +7,11 @@ use super::faults::start_backend;
 use super::misbehaviour::with_faults;
 use crate::backend::Place;
 use crate::bench::Bench;
-use crate::guest::Kind;
 use anyhow::Result;
 use anyhow::ensure;
 
 /// Where the grant table is full a program is told so, and what is freed can be had again.
 pub fn grants(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        // It has no share of the table: it takes all, and the disks stand still.
-        return Ok(());
-    }
     shows_a_card(bench)?;
     // What a program has freed it can have again, also while the backend takes its time to forget it.
     let slow = "on = \"DBUF_DESTROY\"\ntimes = 0\nanswer = { late = 0.3 }";
@@ -31,10 +26,6 @@ pub fn grants(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Where Xen does not map the backend's memory, a buffer is in the guest's.
 pub fn mappings(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
-        // It does not fall back, or does not ask.
-        return Ok(());
-    }
     let connector = bench.connector(0)?;
     let job = bench.show("card --hold --variant 1")?;
     bench.expect_card(connector, 1, "XRGB8888")?;

@@ -75,10 +75,12 @@ pub struct Scenario {
     pub name: &'static str,
     /// When it is run in PVH guests.
     pub pvh: Tier,
-    /// When it is run in PV guests.
-    pub pv: Tier,
+    /// When it is run in PV guests, if they have what it is about.
+    pub pv: Option<Tier>,
     /// Whether `make check-full` runs it on arm64 too.
     pub arm64: bool,
+    /// Whether it is about what only our driver has, so that the reference is not tried.
+    pub ours: bool,
     /// What the guest is given.
     pub setting: Setting,
     /// What it leaves.
@@ -92,7 +94,7 @@ impl Scenario {
     pub fn tier(&self, kind: Kind) -> Option<Tier> {
         match kind {
             Kind::Pvh => Some(self.pvh),
-            Kind::Pv => Some(self.pv),
+            Kind::Pv => self.pv,
             Kind::Arm64 => self.arm64.then_some(Tier::Full),
         }
     }
@@ -101,7 +103,7 @@ impl Scenario {
     const fn in_full(self) -> Self {
         Self {
             pvh: Tier::Full,
-            pv: Tier::Full,
+            pv: Some(Tier::Full),
             ..self
         }
     }
@@ -119,9 +121,19 @@ impl Scenario {
     /// The same, in PV guests only by `make check-full`.
     const fn pvh_first(self) -> Self {
         Self {
-            pv: Tier::Full,
+            pv: Some(Tier::Full),
             ..self
         }
+    }
+
+    /// The same, never in PV guests. What most such rows are about is the backend's memory, which user space cannot be given there.
+    const fn pvh_only(self) -> Self {
+        Self { pv: None, ..self }
+    }
+
+    /// The same, never with the reference driver.
+    const fn ours(self) -> Self {
+        Self { ours: true, ..self }
     }
 
     /// The same, on arm64 too.
@@ -248,8 +260,9 @@ const fn check(
     Scenario {
         name,
         pvh: Tier::Check,
-        pv: Tier::Check,
+        pv: Some(Tier::Check),
         arm64: false,
+        ours: false,
         setting,
         after: After::AsBefore,
         run,
@@ -303,7 +316,9 @@ pub const SCENARIOS: &[Scenario] = &[
         .arm64()
         .pvh_first(),
     check("two-heads-console", TWO_HEADS, clients::console),
-    last("module-other-driver", TWO_HEADS, module::other_driver).in_full(),
+    last("module-other-driver", TWO_HEADS, module::other_driver)
+        .in_full()
+        .ours(),
     full("flips-legacy", SMALL, flips::legacy),
     full("flips-atomic-blocking", SMALL, flips::atomic_blocking),
     check("flips-atomic-nonblocking", SMALL, flips::atomic_nonblocking).arm64(),
@@ -313,23 +328,29 @@ pub const SCENARIOS: &[Scenario] = &[
     check("errors", SMALL, errors::table),
     check("buffers", SMALL, errors::buffers).pvh_first(),
     full("vgem", SMALL, sharing::vgem),
-    check("import-vgem", SMALL, sharing::import_vgem).pvh_first(),
-    check("import-udmabuf", SMALL, sharing::import_udmabuf),
-    full("import-dma-heap", SMALL, sharing::import_dma_heap),
-    full("import-display", SMALL, sharing::import_display),
+    check("import-vgem", SMALL, sharing::import_vgem)
+        .ours()
+        .pvh_only(),
+    check("import-udmabuf", SMALL, sharing::import_udmabuf).ours(),
+    full("import-dma-heap", SMALL, sharing::import_dma_heap).ours(),
+    full("import-display", SMALL, sharing::import_display).ours(),
     check("kmscube", SMALL, clients::kmscube).pvh_first(),
-    check("zcopy-from-refs", SMALL, zcopy::from_refs).arm64(),
+    check("zcopy-from-refs", SMALL, zcopy::from_refs)
+        .arm64()
+        .ours(),
     check("zcopy-to-refs", SMALL, zcopy::to_refs)
         .arm64()
-        .pvh_first(),
+        .pvh_first()
+        .ours(),
     check("zcopy-granter-killed", SMALL, zcopy::granter_killed)
         .arm64()
-        .pvh_first(),
-    check("zcopy-errors", SMALL, zcopy_use::errors),
-    full("zcopy-descriptors", SMALL, zcopy_use::descriptors),
-    full("zcopy-debugfs", SMALL, zcopy_use::debugfs),
-    full("zcopy-command", SMALL, zcopy_use::command),
-    full("zcopy-udev", SMALL, zcopy_use::udev),
+        .pvh_first()
+        .ours(),
+    check("zcopy-errors", SMALL, zcopy_use::errors).ours(),
+    full("zcopy-descriptors", SMALL, zcopy_use::descriptors).ours(),
+    full("zcopy-debugfs", SMALL, zcopy_use::debugfs).ours(),
+    full("zcopy-command", SMALL, zcopy_use::command).ours(),
+    full("zcopy-udev", SMALL, zcopy_use::udev).ours(),
     check("client-killed-while-flipping", SMALL, faults::client_killed).pvh_first(),
     full(
         "backend-restarted-while-flipping",
@@ -348,7 +369,8 @@ pub const SCENARIOS: &[Scenario] = &[
         "closed-without-backend",
         SMALL,
         faults::closed_without_backend,
-    ),
+    )
+    .ours(),
     check("fault-a1-unknown-id", SMALL, answers::unknown_id).pvh_first(),
     full("fault-a2-answered-id", SMALL, answers::answered_id),
     full("fault-a3-other-operation", SMALL, answers::other_operation),
@@ -397,7 +419,7 @@ pub const SCENARIOS: &[Scenario] = &[
     full("fault-c2-closed-in-requests", SMALL, ends::closed),
     full("fault-c9-killed-in-requests", SMALL, ends::killed),
     full("fault-c3-backend-removed", SMALL, store::backend_removed),
-    full("fault-c8-store-refuses", SMALL, store::refuses),
+    full("fault-c8-store-refuses", SMALL, store::refuses).ours(),
     full("fault-c10-unbound-and-bound", SMALL, faults::unbound_often),
     last(
         "fault-c3-directory-removed",
@@ -407,16 +429,16 @@ pub const SCENARIOS: &[Scenario] = &[
     .in_full(),
     full("fault-e2-refused-modes", SMALL, answers::refused_modes),
     check("fault-d3-kept-buffers", SMALL, memory::kept_buffers).pvh_first(),
-    full("fault-d3-kept-rings", SMALL, memory::kept_rings),
+    full("fault-d3-kept-rings", SMALL, memory::kept_rings).ours(),
     full("fault-d10-leaks", SMALL, memory::leaks),
     full("fault-e5-flood", SMALL, faults::flood),
     full("weston-survives", SMALL, survival::weston),
     full("stress", SMALL, faults::stress),
     full("stress-100000", SMALL, faults::much_stress),
     full("fault-c4-resolutions", SMALL, store::resolutions),
-    full("fault-c5-connectors", SMALL, store::connectors),
-    full("fault-c6-versions", SMALL, store::versions),
-    full("fault-c7-be-alloc", SMALL, store::be_alloc),
+    full("fault-c5-connectors", SMALL, store::connectors).ours(),
+    full("fault-c6-versions", SMALL, store::versions).ours(),
+    full("fault-c7-be-alloc", SMALL, store::be_alloc).ours(),
     full("flips-10000", SMALL, flips::many),
     full("modes-off-on-200", SMALL, power::many_modes),
     full("buffers-2000", SMALL, errors::many_buffers),
@@ -430,25 +452,40 @@ pub const SCENARIOS: &[Scenario] = &[
     full("not-migrated-while-flipping", SMALL, saving::not_migrated),
     full("suspended-while-flipping", SMALL, saving::suspended),
     last("restored-while-flipping", SMALL, saving::restored).in_full(),
-    last("migrated-while-flipping", SMALL, saving::migrated).in_full(),
-    last("zcopy-granter-destroyed", SMALL, zcopy::granter_destroyed).in_full(),
+    last("migrated-while-flipping", SMALL, saving::migrated)
+        .in_full()
+        .pvh_only(),
+    last("zcopy-granter-destroyed", SMALL, zcopy::granter_destroyed)
+        .in_full()
+        .ours(),
     crash("fault-e7-panic", SMALL, guests::panics),
     check("be-alloc-card", BE_ALLOC, be_alloc::card)
         .arm64()
         .pvh_first(),
     check("be-alloc-memory", BE_ALLOC, be_alloc::memory)
         .arm64()
-        .pvh_first(),
+        .pvh_first()
+        .ours(),
     full("be-alloc-flips-atomic", BE_ALLOC, flips::atomic_nonblocking),
     full("be-alloc-errors", BE_ALLOC, errors::table),
     full("be-alloc-buffers", BE_ALLOC, errors::buffers),
     full("be-alloc-vgem", BE_ALLOC, sharing::vgem),
-    full("be-alloc-import", BE_ALLOC, sharing::import_of_backend),
-    check("be-alloc-contents", BE_ALLOC, be_alloc::contents).pvh_first(),
-    full("fault-d4-references", BE_ALLOC, memory::wrong_references),
-    full("fault-d4-links", BE_ALLOC, memory::wrong_links),
-    full("fault-d6-exported", BE_ALLOC, be_alloc::outlived),
-    full("be-alloc-refused", BE_ALLOC, be_alloc::refused),
+    full("be-alloc-import", BE_ALLOC, sharing::import_of_backend)
+        .ours()
+        .pvh_only(),
+    check("be-alloc-contents", BE_ALLOC, be_alloc::contents)
+        .pvh_first()
+        .ours(),
+    full("fault-d4-references", BE_ALLOC, memory::wrong_references)
+        .ours()
+        .pvh_only(),
+    full("fault-d4-links", BE_ALLOC, memory::wrong_links)
+        .ours()
+        .pvh_only(),
+    full("fault-d6-exported", BE_ALLOC, be_alloc::outlived).ours(),
+    full("be-alloc-refused", BE_ALLOC, be_alloc::refused)
+        .ours()
+        .pvh_only(),
     check(
         "be-alloc-backend-killed-while-flipping",
         BE_ALLOC,
@@ -460,20 +497,27 @@ pub const SCENARIOS: &[Scenario] = &[
     full("be-alloc-not-migrated", BE_ALLOC, saving::not_migrated),
     full("be-alloc-suspended", BE_ALLOC, saving::suspended),
     last("be-alloc-restored", BE_ALLOC, saving::restored).in_full(),
-    last("be-alloc-migrated", BE_ALLOC, saving::migrated).in_full(),
+    last("be-alloc-migrated", BE_ALLOC, saving::migrated)
+        .in_full()
+        .pvh_only(),
     last(
         "be-alloc-destroyed-while-flipping",
         BE_ALLOC,
         guests::destroyed,
     )
     .in_full(),
-    last("be-alloc-limit", BE_ALLOC, be_alloc::limit).in_full(),
-    full("grants-used-up", FEW_GRANTS, limits::grants),
-    full("be-alloc-no-room", FEW_MAPPINGS, limits::mappings),
+    last("be-alloc-limit", BE_ALLOC, be_alloc::limit)
+        .in_full()
+        .ours()
+        .pvh_only(),
+    full("grants-used-up", FEW_GRANTS, limits::grants).ours(),
+    full("be-alloc-no-room", FEW_MAPPINGS, limits::mappings)
+        .ours()
+        .pvh_only(),
     check("rounds", STAMP, errors::rounds).pvh_first(),
     full("rounds-10000", STAMP, errors::many_rounds),
-    check("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds).pvh_first(),
-    full("be-alloc-rounds-10000", BE_ALLOC_STAMP, errors::many_rounds),
+    check("be-alloc-rounds", BE_ALLOC_STAMP, errors::rounds).pvh_only(),
+    full("be-alloc-rounds-10000", BE_ALLOC_STAMP, errors::many_rounds).pvh_only(),
     full("driver-domain", DRIVER_DOMAIN, driver_domain::shows),
     full(
         "driver-domain-backend-killed",

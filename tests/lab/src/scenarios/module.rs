@@ -40,10 +40,6 @@ pub fn in_use(bench: &mut Bench<'_>) -> Result<()> {
 /// cannot be unloaded while it has the device, and does not survive that it is unbound.
 pub fn other_driver(bench: &mut Bench<'_>) -> Result<()> {
     let module = name(bench)?;
-    if module == C_DRIVER {
-        // As the reference it is the one that is there.
-        return Ok(());
-    }
     bench.sh(&format!("rmmod {module} && modprobe {C_DRIVER}"))?;
     wait_for_display(bench.machine, bench.guest).context("of the C driver")?;
     let command = bench.driver.command().to_owned();

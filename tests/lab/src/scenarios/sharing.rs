@@ -6,17 +6,12 @@ use crate::bench::Bench;
 use crate::bench::Connector;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
-use crate::guest::Kind;
 use anyhow::Context;
 use anyhow::Result;
 
-/// A buffer of vgem's is shown.
+/// A buffer of vgem's is shown. In a PV guest a program that draws into one faults for ever, whether a display has anything to do with it or
+/// not: the kernel maps it write-combined, again and again.
 pub fn import_vgem(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.guest.config.kind == Kind::Pv {
-        // There a program that draws into a buffer of vgem's faults for ever, whether a display has anything to do with it or not: the
-        // kernel maps it write-combined, again and again.
-        return Ok(());
-    }
     bench.sh("modprobe vgem")?;
     import(bench, "prime --direction import --variant 3", 3)?;
     bench.sh("rmmod vgem")?;
@@ -35,10 +30,6 @@ pub fn import_dma_heap(bench: &mut Bench<'_>) -> Result<()> {
 
 /// The test program imports something, and shows a card in it.
 fn import(bench: &mut Bench<'_>, arguments: &str, variant: u32) -> Result<()> {
-    if bench.has_reference_driver()? {
-        // It wants another pitch.
-        return Ok(());
-    }
     let connector = bench.connector(0)?;
     let job = bench.show(&format!(
         "{arguments} --hold --connector {}",
@@ -68,10 +59,6 @@ const OTHER: &str = "/dev/dri/card1";
 
 /// A buffer of another display of the guest's is shown, and stays on the screen when that display is taken away.
 pub fn import_display(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        // A device that is taken away while somebody uses it is used after its end.
-        return Ok(());
-    }
     with_other(bench, |bench| {
         let connector = bench.connector(0)?;
         let job = bench.show(&format!(
@@ -90,9 +77,6 @@ pub fn import_display(bench: &mut Bench<'_>) -> Result<()> {
 
 /// The same where the backend has allocated the other display's buffers: they are not this domain's to grant.
 pub fn import_of_backend(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
-        return Ok(());
-    }
     with_other(bench, |bench| {
         let arguments = format!("prime --with {OTHER} --direction import");
         fails(bench, &arguments, "Operation not supported")?;

@@ -52,10 +52,6 @@ pub fn resolutions(bench: &mut Bench<'_>) -> Result<()> {
 
 /// No connector is a device that is refused. What comes after a gap is not looked at, nor what comes after the sixteenth.
 pub fn connectors(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        // It says other things.
-        return Ok(());
-    }
     let driver = bench.bus_driver()?;
     let front = front(bench);
     let first = format!("{front}/0/resolution");
@@ -123,10 +119,6 @@ const VERSIONS: &[(&str, &str)] = &[
 
 /// Whatever versions a backend offers, one of both is chosen; another backend's are looked at anew.
 pub fn versions(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        // It speaks version 1 only.
-        return Ok(());
-    }
     let backend = bench.backend.take().context("no backend runs")?;
     let place = backend.place();
     backend.stop(bench.machine)?;
@@ -154,9 +146,6 @@ pub fn versions(bench: &mut Bench<'_>) -> Result<()> {
 
 /// `be-alloc` is wanted if it is exactly "1".
 pub fn be_alloc(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     bench.machine.dom0(LOAD_MODULE)?;
     let driver = bench.bus_driver()?;
     let node = format!("{}/be-alloc", front(bench));
@@ -221,10 +210,6 @@ pub fn backend_removed(bench: &mut Bench<'_>) -> Result<()> {
 
 /// XenStore lets the frontend write nothing new, for want of a right or by a quota: it says so, not too often, and is connected as soon as it can.
 pub fn refuses(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        // It gives up for good.
-        return Ok(());
-    }
     let front = front(bench);
     let id = bench.guest.id;
     let ways = [

@@ -12,7 +12,6 @@ use crate::backend::Output;
 use crate::bench::Bench;
 use crate::bench::SHORT;
 use crate::bench::Setting;
-use crate::guest::Kind;
 use anyhow::Result;
 use std::time::Duration;
 
@@ -28,7 +27,7 @@ pub const SCENARIOS: &[Scenario] = &[
     check("allocations-map", SMALL, map),
     check("allocations-commit", SMALL, commit),
     check("zcopy-allocations", SMALL, zcopy),
-    check("be-alloc-allocations-create", BE_ALLOC, create_theirs),
+    check("be-alloc-allocations-create", BE_ALLOC, create).pvh_only(),
     check("allocations-bind", STAMP, bind),
     check("allocations-connect", STAMP, connect),
     check("allocations-register", STAMP, register),
@@ -95,14 +94,6 @@ fn map(bench: &mut Bench<'_>) -> Result<()> {
 
 fn commit(bench: &mut Bench<'_>) -> Result<()> {
     step_through(bench, "commit")
-}
-
-fn create_theirs(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.guest.config.kind == Kind::Pv {
-        // It allocates by itself, as without be-alloc.
-        return Ok(());
-    }
-    step_through(bench, "create")
 }
 
 /// Has each allocation of a call fail in its turn; afterwards there is a picture, as before.

@@ -35,10 +35,6 @@ const END: &str = "echo >/tmp/end";
 /// What Dom0 has granted is in a dma-buf of the guest, byte for byte, and what the guest writes there is in Dom0's pages; a reference
 /// that is wrong, wherever in the list, leaves nothing mapped.
 pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        // It stands on nothing of ours.
-        return Ok(());
-    }
     let before = mapped_grants(bench.machine, 0)?;
     let (grant, refs) = grant(bench)?;
     bench.sh(RANDOM)?;
@@ -92,9 +88,6 @@ pub fn from_refs(bench: &mut Bench<'_>) -> Result<()> {
 /// The other way round: Dom0 maps what the guest has granted of a dma-buf, and looks into it if it can. Xen would not map a frame that is not the
 /// guest's.
 pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     bench.machine.dom0(LOAD_MODULE)?;
     let id = bench.guest.id;
     let before = mapped_grants(bench.machine, id)?;
@@ -136,9 +129,6 @@ pub fn to_refs(bench: &mut Bench<'_>) -> Result<()> {
 /// Who granted them dies while the guest has its pages mapped: they stay mapped, and the module stays, until the
 /// guest lets go; then all is given back.
 pub fn granter_killed(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     let before = mapped_grants(bench.machine, 0)?;
     let (grant, refs) = grant(bench)?;
     first_time(bench, &refs)?;
@@ -179,9 +169,6 @@ pub fn granter_killed(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Who granted them is destroyed while Dom0 has its pages as a dma-buf: they stay, as what is left of the domain, until Dom0 lets go.
 pub fn granter_destroyed(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     bench.machine.dom0(LOAD_MODULE)?;
     let id = bench.guest.id;
     let granter = grant_to_dom0(bench)?;

@@ -32,9 +32,6 @@ pub fn descriptors(bench: &mut Bench<'_>) -> Result<()> {
 /// Runs a test in the guest, with pages that Dom0 grants, and in Dom0, with pages that the guest grants. It looks itself at what the module
 /// shares; Xen must say the same.
 fn everywhere(bench: &mut Bench<'_>, test: &str) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     let id = bench.guest.id;
     let test = |of, peer, refs: &[String]| {
         format!(
@@ -81,9 +78,6 @@ const DMABUFS: &str = "cat /sys/kernel/debug/dma_buf/bufinfo";
 /// What the module shows of pages that Dom0 grants and the guest has in a dma-buf: at both ends, while they are shared, when who granted
 /// them has died, and when all is over.
 pub fn debugfs(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     bench.machine.dom0(LOAD_MODULE)?;
     let id = bench.guest.id;
     let at_start = (bench.sh(TOTALS)?, bench.machine.dom0(TOTALS)?);
@@ -196,9 +190,6 @@ fn has_line(text: &str, line: &str) -> Result<()> {
 
 /// The command says what there is, measures, and waits for what another process has.
 pub fn command(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     bench.machine.dom0(LOAD_MODULE)?;
     let probed = bench.sh("xen-zcopy probe")?;
     for line in [
@@ -300,9 +291,6 @@ fn expect_end(bench: &mut Bench<'_>, command: &str, status: i32, words: &str) ->
 
 /// The example of a rule for udev gives the device to a group, and only to that. In Dom0: guests here have no udev.
 pub fn udev(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        return Ok(());
-    }
     bench.machine.dom0(LOAD_MODULE)?;
     expect_owner(bench, "600 root root")?;
     let rule = "/lab/bin/70-xen-zcopy.rules";

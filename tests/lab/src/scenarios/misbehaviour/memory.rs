@@ -11,7 +11,6 @@ use crate::backend::LOAD_MODULE;
 use crate::bench::Bench;
 use crate::bench::SHORT;
 use crate::bench::wait_until;
-use crate::guest::Kind;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
@@ -19,10 +18,6 @@ use anyhow::ensure;
 /// References of pages that are the backend's to give, and are not: the buffer is in the guest's memory then.
 pub fn wrong_references(bench: &mut Bench<'_>) -> Result<()> {
     then_behaves(bench, |bench| {
-        if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
-            // It is lost, or does not ask.
-            return Ok(());
-        }
         bench.machine.dom0(LOAD_MODULE)?;
         for at in ["first", "middle", "last"] {
             for value in [
@@ -43,9 +38,6 @@ pub fn wrong_references(bench: &mut Bench<'_>) -> Result<()> {
 /// A directory whose pages are linked otherwise than the guest has linked them: it knows itself where they are.
 pub fn wrong_links(bench: &mut Bench<'_>) -> Result<()> {
     then_behaves(bench, |bench| {
-        if bench.has_reference_driver()? || bench.guest.config.kind == Kind::Pv {
-            return Ok(());
-        }
         bench.machine.dom0(LOAD_MODULE)?;
         for link in ["0xffffffff", "1"] {
             let fault = format!("on = \"DBUF_CREATE\"\nfrom = 2\ntimes = 0\nlink = {link}");
@@ -115,10 +107,6 @@ const OUTSTANDING: &str = "grep -c waiting /sys/kernel/debug/xen_zcopy/outstandi
 /// The rings and buffers of a device that is unbound while its backend is stuck: they stay until the backend lets them go, and so does the
 /// module that keeps them.
 pub fn kept_rings(bench: &mut Bench<'_>) -> Result<()> {
-    if bench.has_reference_driver()? {
-        // Its pages are used for something else at once.
-        return Ok(());
-    }
     shows_a_card(bench)?;
     let backend = bench.backend.as_ref().context("no backend runs")?;
     backend.halt(bench.machine)?;
