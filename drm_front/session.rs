@@ -295,7 +295,7 @@ impl<S: Sink> Handler for Requests<S> {
                     .get_mut(completion.ticket.index())
                     .and_then(Option::take);
                 let order = waiting.as_ref().map(|waiting| waiting.order);
-                first = first.or(order).min(order.or(first));
+                first = [first, order].into_iter().flatten().min();
                 if let Some(place) = free.next() {
                     *place = Some((completion, waiting.map(|waiting| waiting.waiter)));
                 }
